@@ -1,0 +1,1 @@
+"""Makes deep-learning models smaller, faster and better, and proves it."""

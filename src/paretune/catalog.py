@@ -1,0 +1,176 @@
+"""Finds techniques, runtimes, meters and the rest by the name of their file."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from paretune.core.errors import RecipeError, UnavailableError, nearest
+from paretune.core.recipe import Recipe
+from paretune.core.space import domain_from_json
+from paretune.core.strategy import Sampler, Strategy
+from paretune.core.target import Runtime
+from paretune.core.task import Task
+from paretune.core.technique import Technique
+
+T = TypeVar("T")
+HERE = Path(__file__).parent
+
+
+class Catalog(Mapping[str, type[T]], Generic[T]):
+    """Classes of one contract by file name, each imported only when asked for.
+
+    Args:
+        what: the contract in a word, for messages.
+        contract: the class that members derive from.
+        folders: below the package; files that begin with "_" are no members.
+    """
+
+    def __init__(self, what: str, contract: type[T], *folders: str) -> None:
+        self.what = what
+        self._contract = contract
+        self._modules: dict[str, str] = {}
+        for folder in folders:
+            for found in pkgutil.iter_modules([str(HERE / folder)]):
+                if found.name.startswith("_"):
+                    continue
+                if found.name in self._modules:
+                    raise RecipeError("catalog", f"two files are named {found.name!r}.")
+                module = folder.replace("/", ".")
+                self._modules[found.name] = f"paretune.{module}.{found.name}"
+
+    def __getitem__(self, name: str) -> type[T]:
+        if name not in self._modules:
+            raise UnavailableError(
+                f"{self.what}-unknown",
+                f"there is no {self.what} {name!r}; {nearest(name, self)}",
+            )
+        module = importlib.import_module(self._modules[name])
+        (only,) = (
+            value
+            for value in vars(module).values()
+            if isinstance(value, type)
+            and issubclass(value, self._contract)
+            and value.__module__ == module.__name__
+            and not value.__name__.startswith("_")
+        )
+        return only
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def area(self, name: str) -> str:
+        """The folder that a member's file is in, without importing it."""
+        return self._modules[name].split(".")[-2]
+
+
+TECHNIQUES = Catalog(
+    "technique", Technique, "compression", "learning", "architectures"
+)
+RUNTIMES = Catalog("runtime", Runtime, "infrastructure/runtimes")
+SAMPLERS = Catalog("sampler", Sampler, "automation")
+STRATEGIES = Catalog("strategy", Strategy, "strategies")
+TASKS = Catalog("task", Task, "tasks")
+
+
+def recipe(steps: Iterable[Mapping[str, Any]]) -> Recipe:
+    """The recipe that these JSON steps describe.
+
+    Raises:
+        RecipeError: a technique or parameter is unknown, or a value not allowed.
+
+    Example:
+        >>> recipe([]).steps
+        ()
+    """
+    built = []
+    for position, step in enumerate(steps):
+        if not isinstance(step, Mapping) or "technique" not in step:
+            raise RecipeError(
+                "recipe-step",
+                f"step {position + 1} is {step!r}; write 'technique: NAME' and "
+                "its parameters.",
+            )
+        parameters = {
+            k: v if (d := domain_from_json(v)) is None else d
+            for k, v in step.items()
+            if k != "technique"
+        }
+        name = step["technique"]
+        if name not in TECHNIQUES:
+            raise RecipeError(
+                "recipe-technique",
+                f"there is no technique {name!r}; {nearest(str(name), TECHNIQUES)}",
+            )
+        built.append(TECHNIQUES[name].build(parameters))
+    return Recipe(tuple(built))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML (or JSON) file: a list of steps, or {"recipe": [...]}.
+
+    Raises:
+        RecipeError: no such file, not YAML, or no recipe in it.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise RecipeError("recipe-not-found", f"there is no recipe file {path}.")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = str(error).replace("\n", " ")
+        raise RecipeError("recipe-yaml", f"{path} is not YAML: {where}") from None
+    if isinstance(content, Mapping):
+        unknown = sorted(str(k) for k in content if k != "recipe")
+        if unknown:
+            raise RecipeError(
+                "spec",
+                f"{path}: unknown key {unknown[0]!r}; {nearest(unknown[0], ['recipe'])}",
+            )
+        content = content.get("recipe")
+    if not isinstance(content, list):
+        raise RecipeError(
+            "recipe-yaml", f"{path} holds no list of steps ('- technique: NAME')."
+        )
+    return recipe(content)
+
+
+def write_recipe(steps: Iterable[Mapping[str, Any]]) -> str:
+    """YAML text of a recipe, which `read_recipe` reads."""
+    import yaml
+
+    text: str = yaml.safe_dump({"recipe": [dict(s) for s in steps]}, sort_keys=False)
+    return text
+
+
+def usable_runtime(name: str) -> Runtime:
+    """The runtime of that name.
+
+    Raises:
+        UnavailableError: it is unknown, or can't run here; says what to install.
+    """
+    runtime = RUNTIMES[name]()
+    if reason := runtime.missing():
+        raise UnavailableError("runtime-missing", reason)
+    return runtime
+
+
+__all__ = [
+    "RUNTIMES",
+    "SAMPLERS",
+    "STRATEGIES",
+    "TASKS",
+    "TECHNIQUES",
+    "Catalog",
+    "read_recipe",
+    "recipe",
+    "usable_runtime",
+    "write_recipe",
+]

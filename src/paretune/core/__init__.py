@@ -1,0 +1,1 @@
+"""The contracts that everything else is written against; stdlib and numpy only."""

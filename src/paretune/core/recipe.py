@@ -1,0 +1,98 @@
+"""An ordered list of techniques, with values or domains for their parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+from paretune.core.candidate import Candidate
+from paretune.core.space import Choice, Integer, Real, Space, Text
+from paretune.core.technique import Run, Technique
+
+Convert = Callable[[Candidate, tuple[str, ...], Run], Candidate]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps applied in order. Free while any parameter holds a domain.
+
+    Example:
+        >>> Recipe(()).digest == Recipe(()).digest
+        True
+    """
+
+    steps: tuple[Technique, ...] = ()
+
+    @property
+    def space(self) -> Space:
+        """The free parameters, as "<step index>.<technique>.<parameter>"."""
+        return {
+            f"{i}.{step.name()}.{name}": value
+            for i, step in enumerate(self.steps)
+            for name, value in step.parameters().items()
+            if isinstance(value, Real | Integer | Choice | Text)
+        }
+
+    def bind(self, values: Mapping[str, Any]) -> Recipe:
+        """This recipe with its free parameters set."""
+        steps = list(self.steps)
+        for key, value in values.items():
+            index, _, name = key.split(".")
+            steps[int(index)] = replace(steps[int(index)], **{name: value})
+        return Recipe(tuple(steps))
+
+    def check(self, traits: frozenset[str] = frozenset()) -> frozenset[str]:
+        """The traits at the end.
+
+        Raises:
+            RecipeError: the steps can't follow one another.
+        """
+        for step in self.steps:
+            traits = step.traits_after(traits)
+        return traits
+
+    def apply(self, candidate: Candidate, run: Run, convert: Convert) -> Candidate:
+        """The candidate after all steps.
+
+        Args:
+            candidate: the model to begin with; it is left as it is.
+            run: what the steps may use.
+            convert: (candidate, formats, run) -> the same candidate in one of those
+                formats; called where a step can't handle the format at hand.
+        """
+        self.check(candidate.traits)
+        for step in self.steps:
+            candidate = step.apply(convert(candidate, step.formats(), run), run)
+        return candidate
+
+    def prefixes(self) -> tuple[Recipe, ...]:
+        """Its beginnings, the empty one first and itself last."""
+        return tuple(Recipe(self.steps[:n]) for n in range(len(self.steps) + 1))
+
+    def structure(self) -> Recipe:
+        """Without the steps that only train: what decides size and latency."""
+        return Recipe(tuple(s for s in self.steps if not s.trains))
+
+    @property
+    def trains(self) -> bool:
+        return any(s.trains for s in self.steps)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [step.to_json() for step in self.steps]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of its steps and their versions."""
+        steps = [{**s.to_json(), "version": s.version} for s in self.steps]
+        return sha256(canonical(steps).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return " → ".join(s.name() for s in self.steps) or "baseline"
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,132 @@
+"""Domains that a recipe's parameter may be searched over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Real:
+    """All reals in [low, high]; `log` samples them by order of magnitude.
+
+    Example:
+        >>> 0.3 in Real(0.0, 1.0)
+        True
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        return (
+            isinstance(value, float | int)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        )
+
+    def sample(self, rng: np.random.Generator) -> float:
+        if self.log:
+            return math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        return float(rng.uniform(self.low, self.high))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"real": [self.low, self.high], **({"log": True} if self.log else {})}
+
+    def __str__(self) -> str:
+        return f"[{self.low:g}, {self.high:g}]"
+
+
+@dataclass(frozen=True)
+class Integer:
+    """All integers from low to high, both included."""
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        return (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        )
+
+    def sample(self, rng: np.random.Generator) -> int:
+        if self.log:
+            edge = rng.uniform(math.log(self.low), math.log(self.high + 1))
+            return min(self.high, int(math.exp(edge)))
+        return int(rng.integers(self.low, self.high + 1))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"integer": [self.low, self.high], **({"log": True} if self.log else {})}
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few options, without order. Options are JSON scalars."""
+
+    options: tuple[Any, ...]
+
+    def __contains__(self, value: object) -> bool:
+        return any(value == o and type(value) is type(o) for o in self.options)
+
+    def sample(self, rng: np.random.Generator) -> Any:
+        return self.options[int(rng.integers(len(self.options)))]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"choice": list(self.options)}
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(repr, self.options))
+
+
+@dataclass(frozen=True)
+class Text:
+    """Free text, such as a name that only the task can know; it is not searched."""
+
+    example: str = ""
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str)
+
+    def sample(self, rng: np.random.Generator) -> str:
+        return self.example
+
+    def to_json(self) -> dict[str, Any]:
+        return {"choice": [self.example]}
+
+    def __str__(self) -> str:
+        return f"text, such as {self.example!r}"
+
+
+Domain = Real | Integer | Choice | Text
+Space = Mapping[str, Domain]
+
+
+def domain_from_json(value: object) -> Domain | None:
+    """The domain that a recipe file writes in place of a value; None for a value.
+
+    Example:
+        >>> domain_from_json({"real": [0.1, 0.7]})
+        Real(low=0.1, high=0.7, log=False)
+        >>> domain_from_json(0.5) is None
+        True
+    """
+    match value:
+        case {"real": [low, high], **rest}:
+            return Real(float(low), float(high), bool(rest.get("log", False)))
+        case {"integer": [low, high], **rest}:
+            return Integer(int(low), int(high), bool(rest.get("log", False)))
+        case {"choice": [*options]}:
+            return Choice(tuple(options))
+        case _:
+            return None

@@ -1,0 +1,166 @@
+"""The contract of one efficiency technique."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from paretune.core.candidate import Candidate
+from paretune.core.errors import RecipeError, UnsupportedError, nearest
+from paretune.core.space import Choice, Domain, Integer, Real, Space, Text
+from paretune.core.task import Task
+
+
+def param(default: Any, domain: Domain, unit: str = "") -> Any:
+    """A technique's parameter: its default, the values it may take, and their unit."""
+    return field(default=default, metadata={"domain": domain, "unit": unit})
+
+
+def _nothing(*_: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a technique may use while it works.
+
+    Attributes:
+        task: the user's model, data and loss.
+        seed: seeds everything random in the step.
+        threads: that the step may use.
+        give_way: call it between batches: it returns at once, or after a measurement
+            that waits for a quiet machine has been taken.
+        progress: tells a person what runs: (what, share done from 0 to 1).
+    """
+
+    task: Task
+    seed: int = 0
+    threads: int = 1
+    give_way: Callable[[], None] = field(default=_nothing, repr=False)
+    progress: Callable[[str, float], None] = field(default=_nothing, repr=False)
+
+
+@dataclass(frozen=True)
+class Technique(ABC):
+    """Turns a candidate into a smaller, faster or better one.
+
+    A subclass is a frozen dataclass in a file of its own; the file's name is the
+    technique's name and its folder is the technique's area. For each format it
+    handles it has a method `on_<format>(model, run)` that returns a new model and
+    leaves the given one alone. A parameter holds a value, or a domain to search.
+
+    Attributes:
+        source: the paper.
+        needs: traits that must be there before this step.
+        refuses: traits that must not be there.
+        gives: traits that are there afterwards.
+        breaks: traits that are gone afterwards.
+        trains: whether it trains weights: such a step changes no structure, so size
+            and latency can be measured without it.
+        version: raised when the same parameters give another result.
+    """
+
+    source: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    refuses: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar[frozenset[str]] = frozenset()
+    breaks: ClassVar[frozenset[str]] = frozenset()
+    trains: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        for name, domain in self.domains().items():
+            value = getattr(self, name)
+            if isinstance(value, Real | Integer | Choice | Text):
+                continue
+            if isinstance(domain, Real) and type(value) is int:
+                object.__setattr__(self, name, value := float(value))
+            if value not in domain:
+                raise RecipeError(
+                    "recipe-value", f"{self.name()}: {name}={value!r} is not {domain}."
+                )
+
+    @classmethod
+    def name(cls) -> str:
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def area(cls) -> str:
+        """The survey's area: the folder that the technique's file is in."""
+        return cls.__module__.split(".")[-2]
+
+    @classmethod
+    def formats(cls) -> tuple[str, ...]:
+        """The formats it handles, the one it prefers first."""
+        found = [m[3:] for c in cls.__mro__ for m in vars(c) if m.startswith("on_")]
+        return tuple(dict.fromkeys(found))
+
+    @classmethod
+    def domains(cls) -> Space:
+        return {f.name: f.metadata["domain"] for f in fields(cls)}
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, Any]) -> Technique:
+        """The technique with these parameters.
+
+        Raises:
+            RecipeError: one of them is unknown, or its value is not allowed.
+        """
+        for name in parameters:
+            if name not in cls.domains():
+                raise RecipeError(
+                    "recipe-parameter",
+                    f"{cls.name()} has no parameter {name!r}; "
+                    + nearest(name, cls.domains()),
+                )
+        return cls(**parameters)
+
+    def parameters(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def to_json(self) -> dict[str, Any]:
+        """{"technique": name, parameter: value or domain, ...}."""
+        values = {
+            k: v.to_json() if isinstance(v, Real | Integer | Choice | Text) else v
+            for k, v in self.parameters().items()
+        }
+        return {"technique": self.name(), **values}
+
+    def traits_after(self, traits: frozenset[str]) -> frozenset[str]:
+        """The traits that a candidate has after this step.
+
+        Raises:
+            RecipeError: a needed trait is missing, or a refused one is present.
+        """
+        if missing := self.needs - traits:
+            raise RecipeError(
+                "recipe-order",
+                f"{self.name()} needs a model that is {' and '.join(sorted(missing))}; "
+                "put a step that makes it so before it.",
+            )
+        if clash := self.refuses & traits:
+            raise RecipeError(
+                "recipe-order",
+                f"{self.name()} can't follow a step that leaves the model "
+                f"{' and '.join(sorted(clash))}; put it earlier.",
+            )
+        return (traits - self.breaks) | self.gives
+
+    def apply(self, candidate: Candidate, run: Run) -> Candidate:
+        """The candidate after this step; the given one is unchanged.
+
+        Raises:
+            UnsupportedError: it can't handle the candidate's format or model.
+        """
+        if candidate.format not in self.formats():
+            raise UnsupportedError(
+                "format",
+                f"{self.name()} handles {' and '.join(self.formats())} models, "
+                f"not {candidate.format!r}.",
+            )
+        traits = self.traits_after(candidate.traits)
+        model = getattr(self, f"on_{candidate.format}")(candidate.model, run)
+        step = json.dumps(self.to_json(), sort_keys=True)
+        return Candidate(model, candidate.format, traits, (*candidate.lineage, step))
