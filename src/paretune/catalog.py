@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from paretune.core.errors import RecipeError, UnavailableError, nearest
+from paretune.core.meter import Meter
 from paretune.core.recipe import Recipe
 from paretune.core.space import domain_from_json
 from paretune.core.strategy import Sampler, Strategy
@@ -70,10 +71,9 @@ class Catalog(Mapping[str, type[T]], Generic[T]):
         return self._modules[name].split(".")[-2]
 
 
-TECHNIQUES = Catalog(
-    "technique", Technique, "compression", "learning", "architectures"
-)
+TECHNIQUES = Catalog("technique", Technique, "compression", "learning", "architectures")
 RUNTIMES = Catalog("runtime", Runtime, "infrastructure/runtimes")
+METERS = Catalog("meter", Meter, "measurement")
 SAMPLERS = Catalog("sampler", Sampler, "automation")
 STRATEGIES = Catalog("strategy", Strategy, "strategies")
 TASKS = Catalog("task", Task, "tasks")
@@ -130,10 +130,8 @@ def read_recipe(path: Path) -> Recipe:
     if isinstance(content, Mapping):
         unknown = sorted(str(k) for k in content if k != "recipe")
         if unknown:
-            raise RecipeError(
-                "spec",
-                f"{path}: unknown key {unknown[0]!r}; {nearest(unknown[0], ['recipe'])}",
-            )
+            hint = nearest(unknown[0], ["recipe"])
+            raise RecipeError("spec", f"{path}: unknown key {unknown[0]!r}; {hint}")
         content = content.get("recipe")
     if not isinstance(content, list):
         raise RecipeError(
@@ -163,6 +161,7 @@ def usable_runtime(name: str) -> Runtime:
 
 
 __all__ = [
+    "METERS",
     "RUNTIMES",
     "SAMPLERS",
     "STRATEGIES",

@@ -43,9 +43,7 @@ UNITS: dict[str, dict[str, float]] = {
 _CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|<|>|==|=)\s*(.+?)\s*$")
 _NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)"
 _ABSOLUTE = re.compile(rf"{_NUMBER}\s*(\S*)$")
-_BASELINE = re.compile(
-    rf"baseline\s*(?:([-+*/])\s*{_NUMBER}\s*(\S*))?$", re.IGNORECASE
-)
+_BASELINE = re.compile(rf"baseline\s*(?:([-+*/])\s*{_NUMBER}\s*(\S*))?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -130,9 +128,7 @@ class Budget:
             if c.metric in values and not c.met(values[c.metric], baseline)
         )
 
-    def meets(
-        self, values: Mapping[str, float], baseline: Mapping[str, float]
-    ) -> bool:
+    def meets(self, values: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
         """Whether every constraint is met, none of them for want of a figure."""
         known = all(c.metric in values for c in self.constraints)
         return known and not self.broken(values, baseline)
@@ -157,7 +153,8 @@ def _constraint(part: str, quality: frozenset[str]) -> Constraint:
     known = quality | FOOTPRINT.keys()
     if metric not in known:
         raise BudgetError(
-            "require-metric", f"no metric is called {metric!r}; {nearest(metric, known)}"
+            "require-metric",
+            f"no metric is called {metric!r}; {nearest(metric, known)}",
         )
     if operator not in ("<=", ">="):
         raise BudgetError(
@@ -166,7 +163,9 @@ def _constraint(part: str, quality: frozenset[str]) -> Constraint:
     unit = FOOTPRINT[metric][0] if metric in FOOTPRINT else "1"
     amount, relation = _amount(value, metric, unit, metric in quality)
     text = part.strip().replace(" ", "")
-    return Constraint(metric, "<=" if operator == "<=" else ">=", amount, relation, text)
+    return Constraint(
+        metric, "<=" if operator == "<=" else ">=", amount, relation, text
+    )
 
 
 def _amount(value: str, metric: str, unit: str, is_quality: bool) -> tuple[float, str]:

@@ -39,7 +39,7 @@ class Target:
         if self.threads < 1 or self.batch < 1:
             raise MeasurementError(
                 "target",
-                f"threads={self.threads} and batch={self.batch}: both must be 1 or more.",
+                f"threads={self.threads} and batch={self.batch}: both are 1 or more.",
             )
         if self.scenario not in SCENARIOS:
             raise MeasurementError(

@@ -46,8 +46,8 @@ class Task(ABC):
     """
 
     name: str = "task"
-    metrics: Mapping[str, Direction] = {"accuracy": "higher"}  # noqa: RUF012 read-only
-    teachers: Mapping[str, Callable[[], Any]] = {}  # noqa: RUF012 read-only
+    metrics: Mapping[str, Direction] = {"accuracy": "higher"}
+    teachers: Mapping[str, Callable[[], Any]] = {}
     reference: str | None = None
 
     @abstractmethod

@@ -20,7 +20,7 @@ class Trial:
         number: 0 is the baseline; counts up within a study.
         steps: the recipe, as `Recipe.to_json` gives it.
         state: "ok"; "infeasible" (its footprint breaks the budget: never trained);
-            "stopped"; or "failed:" and one of FAILURES, such as "failed:crash(SIGSEGV)".
+            "stopped"; or "failed:" and one of FAILURES: "failed:crash(SIGSEGV)".
         measurements: by metric name.
         parity: {"max_abs", "relative", "agreement"} against the source model.
         artifact: SHA-256 of the artifact in the store; None if there is none.

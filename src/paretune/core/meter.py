@@ -1,0 +1,76 @@
+"""The contract of a meter, and of the fresh process that it measures in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from paretune.core.candidate import Artifact
+from paretune.core.measurement import Measurement
+from paretune.core.target import Session, Target
+from paretune.core.task import Task
+
+
+class Launch(Protocol):
+    """A fresh process that has loaded one artifact and waits to be told to run it.
+
+    Attributes:
+        load_s: seconds that loading the artifact took, imports not counted.
+        first_call_s: seconds of the very first call.
+    """
+
+    load_s: float
+    first_call_s: float
+
+    def block(self, calls: int) -> list[float]:
+        """Seconds of each of `calls` calls, made one after the other."""
+
+    def peak_memory(self) -> int:
+        """The largest resident size of the process so far, in bytes."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An artifact on a target, with what a meter may do to it.
+
+    Attributes:
+        artifact: the deployable file.
+        target: where it will run.
+        task: the data and the metric that quality is judged by.
+        load: gives a session in this process.
+        launch: gives a fresh process with the artifact loaded; with True, one with
+            the runtime imported and no artifact in it, to subtract.
+    """
+
+    artifact: Artifact
+    target: Target
+    task: Task = field(repr=False)
+    load: Callable[[], Session] = field(repr=False)
+    launch: Callable[[bool], Launch] = field(repr=False)
+
+
+class Meter(ABC):
+    """Takes one or more figures of artifacts; the file's name is the meter's name.
+
+    Attributes:
+        metrics: the names of the footprint metrics that it gives; empty for quality,
+            whose names are the task's.
+        alone: whether nothing else of ours may run while it measures.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ()
+    alone: ClassVar[bool] = False
+
+    @abstractmethod
+    def measure(
+        self, subjects: Sequence[Subject], baseline: Subject
+    ) -> list[tuple[Measurement, ...]]:
+        """The figures of each subject, in order.
+
+        Raises:
+            MeasurementError: they can't be taken here, and why.
+        """

@@ -1,0 +1,72 @@
+"""All that is known of one search: what reports and frontiers are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paretune.core.budget import Budget
+from paretune.core.measurement import Measurement
+from paretune.core.strategy import History, Objective
+from paretune.core.target import Target
+from paretune.core.trial import Trial
+
+
+@dataclass(frozen=True)
+class Study:
+    """A snapshot of a study in its store.
+
+    Attributes:
+        name: of the study.
+        task: of the task.
+        metrics: the task's quality metrics with their better direction, best first.
+        target: where the artifacts were measured.
+        strategy: who proposed the recipes.
+        objectives: the axes of the frontier.
+        budget: what the device allows.
+        trials: finished ones, by number; trial 0 is the baseline.
+        certified: by trial number, quality on the test split; empty before it is read.
+        certifications: how often the test split has been read.
+        cost: seconds by what they went to: "wall_s", "train_s", "measure_s", ...
+        noise: the share by which the baseline differs from itself on this host; a
+            latency difference below it is never called.
+        environment: what the measurements were taken on.
+        artifacts: the folder of the store's artifacts.
+    """
+
+    name: str
+    task: str
+    metrics: Mapping[str, str]
+    target: Target
+    strategy: str
+    objectives: tuple[Objective, ...]
+    budget: Budget = field(default_factory=Budget)
+    trials: tuple[Trial, ...] = ()
+    certified: Mapping[int, Mapping[str, Measurement]] = field(default_factory=dict)
+    certifications: int = 0
+    cost: Mapping[str, float] = field(default_factory=dict)
+    noise: float = 0.0
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: Path = Path()
+
+    @property
+    def baseline(self) -> Trial | None:
+        """Trial 0: the model as it came, exported; None before it is done."""
+        return next((t for t in self.trials if t.number == 0 and t.ok), None)
+
+    @property
+    def history(self) -> History:
+        return History(self.objectives, self.trials, (), self.budget)
+
+    def path(self, trial: Trial) -> Path | None:
+        """Where the trial's artifact is; None if it has none."""
+        if trial.artifact is None:
+            return None
+        return self.artifacts / trial.artifact / f"model.{trial.format}"
+
+    def meets(self, trial: Trial) -> bool:
+        """Whether the trial's figures meet the budget."""
+        base = self.baseline
+        return bool(base and trial.ok and self.budget.meets(trial.values, base.values))
