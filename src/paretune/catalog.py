@@ -16,6 +16,7 @@ from paretune.core.strategy import Sampler, Strategy
 from paretune.core.target import Runtime
 from paretune.core.task import Task
 from paretune.core.technique import Technique
+from paretune.core.worker import Worker
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
@@ -77,6 +78,7 @@ METERS = Catalog("meter", Meter, "measurement")
 SAMPLERS = Catalog("sampler", Sampler, "automation")
 STRATEGIES = Catalog("strategy", Strategy, "strategies")
 TASKS = Catalog("task", Task, "tasks")
+WORKERS = Catalog("worker", Worker, "workers")
 
 
 def recipe(steps: Iterable[Mapping[str, Any]]) -> Recipe:
@@ -167,6 +169,7 @@ __all__ = [
     "STRATEGIES",
     "TASKS",
     "TECHNIQUES",
+    "WORKERS",
     "Catalog",
     "read_recipe",
     "recipe",

@@ -12,16 +12,18 @@ class ParetuneError(Exception):
     Args:
         code: a short stable name of the fault, such as "data-leak".
         message: one sentence that says what was got, what is allowed, and the remedy.
+        details: lines to show before it, such as the traceback of the user's own code.
 
     Example:
         >>> print(TaskError("data-length", "4 inputs but 3 targets."))
         [data-length] 4 inputs but 3 targets.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, details: str = "") -> None:
         super().__init__(f"[{code}] {message}")
         self.code = code
         self.message = message
+        self.details = details
 
 
 class RecipeError(ParetuneError):

@@ -14,18 +14,28 @@ from paretune.core.task import Task
 
 
 class Launch(Protocol):
-    """A fresh process that has loaded one artifact and waits to be told to run it.
+    """A fresh process that loads one artifact and waits to be told to run it.
 
-    Attributes:
-        load_s: seconds that loading the artifact took, imports not counted.
-        first_call_s: seconds of the very first call.
+    It may still be starting when it is handed out, so that two can start side by side:
+    whatever is asked of it first waits until it is ready.
     """
 
-    load_s: float
-    first_call_s: float
+    @property
+    def load_s(self) -> float:
+        """Seconds that loading the artifact took, imports not counted."""
 
-    def block(self, calls: int) -> list[float]:
-        """Seconds of each of `calls` calls, made one after the other."""
+    @property
+    def first_call_s(self) -> float:
+        """Seconds of the very first call."""
+
+    def block(self, calls: int, start: int = 0) -> list[float]:
+        """Seconds of each of `calls` calls, made one after the other.
+
+        Args:
+            calls: 1 or more.
+            start: which of the fixed inputs the first call gets; the next calls get
+                the next ones, round and round.
+        """
 
     def peak_memory(self) -> int:
         """The largest resident size of the process so far, in bytes."""

@@ -1,0 +1,327 @@
+"""Every command as one call: what `paretune` does, from Python."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paretune import catalog, studies
+from paretune.core.budget import FOOTPRINT, Budget
+from paretune.core.errors import StoreError, nearest
+from paretune.core.measurement import Measurement
+from paretune.core.recipe import Recipe, canonical
+from paretune.core.study import Study
+from paretune.core.target import Target
+from paretune.core.task import Task
+from paretune.core.trial import Trial
+from paretune.core.worker import Job, Worker
+from paretune.experiment import Experiment
+from paretune.frontier import frontier
+from paretune.ledger import Ledger
+from paretune.report import bundle as bundles
+from paretune.report import page
+from paretune.search import Event, Limits, Search
+from paretune.store.trials import Trials
+
+TRAININGS = 8  # that a search should afford: what an epoch costs decides their length
+Progress = Callable[[int, str, float], None]
+
+
+def _quiet(*_: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search, with what the command line defaults to.
+
+    Attributes:
+        study: its name; by default made from the task and what is asked of it.
+        store: a folder; by default the user's own.
+        target: where the artifacts will be served.
+        require: what the device allows, such as "size<=200kB, accuracy>=baseline-1pt".
+        seconds: wall time of the study, earlier searches of it included.
+        trials: how many, the baseline not counted.
+        strategy: who shapes recipes.
+        sampler: who fills in their parameters.
+        objectives: the frontier's axes besides the task's first quality metric.
+        epochs: of training in a recipe; by default what the time allows.
+        workers: how many; by default one a core.
+        worker: "isolated", or "in_process" for debugging.
+        seed: of everything random.
+        timeout_s: of one operation of a worker.
+        quick: measure with the screening protocol only, for a first look.
+    """
+
+    study: str | None = None
+    store: Path | None = None
+    target: Target = field(default_factory=Target)
+    require: str = ""
+    seconds: float | None = None
+    trials: int | None = None
+    strategy: str = "shrink_and_improve"
+    sampler: str = "tpe"
+    objectives: tuple[str, ...] = studies.OBJECTIVES
+    epochs: int | None = None
+    workers: int | None = None
+    worker: str = "isolated"
+    seed: int = 0
+    timeout_s: float = 3600.0
+    quick: bool = False
+
+
+def optimize(
+    task: Task | str,
+    *,
+    on_event: Event = _quiet,
+    on_progress: Progress = _quiet,
+    **options: Any,
+) -> Study:
+    """Searches for smaller and faster versions of a task's model.
+
+    A study that is in the store already is resumed.
+
+    Args:
+        task: a Task, a built-in name, or "path/to/task.py[:name]".
+        on_event: told what happens; see `Search`.
+        on_progress: told what each slot runs: (slot, what, share done).
+        options: fields of `Options`.
+
+    Returns:
+        The study with its frontier measured in full, on validation data.
+
+    Raises:
+        TaskError, BudgetError, UnavailableError, StoreError: found before any training.
+    """
+    asked = Options(**options)
+    catalog.usable_runtime(asked.target.runtime)
+    strategy_type = catalog.STRATEGIES[asked.strategy]
+    sampler = catalog.SAMPLERS[asked.sampler]()
+    root = (asked.store or studies.default_store()).resolve()
+    store = Trials.open(root)
+    with _workers(task, asked, root, on_progress) as crew:
+        on_event("phase", {"what": "loading the task"})
+        told = crew[0].do("describe", {})
+        Budget.parse(asked.require, told["metrics"])
+        axes = studies.objectives(asked.objectives, told["metrics"])
+        on_event("phase", {"what": "checking model, data, loss and metric"})
+        found = crew[0].do("preflight", {})
+        for warning in found["warnings"]:
+            on_event("warning", {"what": warning})
+        spec = {
+            "task": told["name"],
+            "reference": told["reference"],
+            "fingerprint": found["fingerprint"],
+            "metrics": told["metrics"],
+            "target": asked.target.to_json(),
+            "strategy": asked.strategy,
+            "require": asked.require,
+            "objectives": axes,
+            "seed": asked.seed,
+        }
+        name = asked.study or f"{told['name']}-{_digest(spec)[:6]}"
+        store.create_study(name, spec)
+        lease = store.acquire(name, f"{os.getpid()}", os.getpid(), socket.gethostname())
+        try:
+            store.update_study(name, "environment", found["environment"])
+            ledger = Ledger(len(crew))
+            budget = Budget.parse(asked.require, told["metrics"])
+            experiment = Experiment(
+                found["fingerprint"],
+                budget,
+                tuple(m for m, _ in axes if m in FOOTPRINT),
+                ledger,
+                asked.timeout_s,
+            )
+            epochs = asked.epochs or _epochs(asked, found["epoch_s"], len(crew))
+            on_event("study", {"name": name, "epochs": epochs, **found})
+            search = Search(
+                store,
+                lease,
+                strategy_type(sampler=sampler, epochs=epochs),  # type: ignore[call-arg]
+                crew,
+                experiment,
+                functools.partial(studies.load_study, name, store, root),
+                Limits(asked.seconds, asked.trials),
+                asked.seed,
+                asked.quick,
+                on_event,
+            )
+            return search.run()
+        finally:
+            store.release(lease)
+
+
+def load(study: str, store: Path | None = None) -> Study:
+    """A study as its store has it now.
+
+    Raises:
+        StoreError: there is none of that name; names the nearest.
+    """
+    root = (store or studies.default_store()).resolve()
+    return studies.load_study(study, Trials.open(root, create=False), root)
+
+
+def certify(
+    study: Study,
+    task: Task | str | None = None,
+    store: Path | None = None,
+    on_progress: Progress = _quiet,
+) -> Study:
+    """Reads the test split for the frontier's members and the baseline; counted.
+
+    Args:
+        study: with a frontier.
+        task: only for a task that has no reference.
+    """
+    root = (store or studies.default_store()).resolve()
+    trials = Trials.open(root, create=False)
+    reference = task or trials.snapshot(study.name)["spec"]["reference"]
+    if reference is None:
+        raise StoreError(
+            "task-needed",
+            f"study {study.name!r} is of a task that lived in another process; "
+            "certify it from Python with task=.",
+        )
+    asked = Options(target=study.target, workers=1)
+    chosen = {t.number: t for t in frontier(study).members}
+    if study.baseline:
+        chosen[0] = study.baseline
+    with _workers(reference, asked, root, on_progress) as (worker, *_):
+        artifacts = [t.artifact for t in chosen.values()]
+        told = worker.do("certify", {"artifacts": artifacts})
+    taken = {
+        number: {k: Measurement.from_json(m) for k, m in figures.items()}
+        for number, figures in zip(chosen, told["measurements"], strict=True)
+    }
+    trials.certify(study.name, taken)
+    return studies.load_study(study.name, trials, root)
+
+
+def pick(study: Study, which: str = "best") -> Trial:
+    """A member of the frontier.
+
+    Args:
+        which: "best" (the smallest that meets the budget, or the knee if there is no
+            budget), "knee", "smallest", "fastest", "quality", or a trial's number.
+
+    Raises:
+        StoreError: there is no such member.
+    """
+    found = frontier(study)
+    members = [t for t in found.members if study.meets(t)] or list(found.members)
+    if not members:
+        raise StoreError(
+            "frontier-empty", f"study {study.name!r} has no frontier yet; run it first."
+        )
+    if which.isdigit():
+        for trial in study.trials:
+            if trial.number == int(which) and trial.ok:
+                return trial
+        known = ", ".join(str(t.number) for t in found.members)
+        raise StoreError(
+            "pick", f"no finished trial {which}; the frontier has {known}."
+        )
+    sign = 1 if study.objectives[0].better == "higher" else -1
+    quality = study.objectives[0].metric
+    by = {
+        "smallest": lambda t: t.values["size"],
+        "fastest": lambda t: t.values["latency_p50"],
+        "quality": lambda t: -sign * t.values[quality],
+    }
+    if which == "best":
+        which = "smallest" if study.budget.constraints else "knee"
+    if which == "knee":
+        return found.knee() or members[0]
+    if which not in by:
+        raise StoreError(
+            "pick", f"{which!r} picks nothing; {nearest(which, [*by, 'best', 'knee'])}"
+        )
+    return min(members, key=by[which])
+
+
+def export(study: Study, folder: Path, which: str = "best") -> list[Path]:
+    """A deploy bundle of a member in `folder`; the files that it has."""
+    return bundles.bundle(study, pick(study, which), folder)
+
+
+def write_report(study: Study, path: Path) -> Path:
+    """One self-contained HTML page at `path`."""
+    text = io.StringIO()
+    page.page(study, text)
+    path.write_text(text.getvalue(), encoding="utf-8")
+    return path
+
+
+def apply(
+    recipe: Recipe,
+    task: Task | str,
+    target: Target = Target(),  # noqa: B008 frozen
+    store: Path | None = None,
+    on_progress: Progress = _quiet,
+) -> tuple[Trial, Path]:
+    """One recipe on a task's model: its figures against the baseline's, and its file.
+
+    Raises:
+        RecipeError: its steps can't follow one another, or a parameter is still free.
+    """
+    recipe.check()
+    root = (store or studies.default_store()).resolve()
+    asked = Options(target=target, workers=1)
+    with _workers(task, asked, root, on_progress) as (worker, *_):
+        found = worker.do("preflight", {})
+        experiment = Experiment(found["fingerprint"], Budget(), (), Ledger(1))
+        experiment.baseline = experiment.trial(worker, 0, Recipe())
+        trial = experiment.trial(worker, 1, recipe)
+    return trial, root / "artifacts" / str(trial.artifact) / f"model.{trial.format}"
+
+
+def measure(
+    artifact: Path,
+    task: Task | str,
+    target: Target = Target(),  # noqa: B008 frozen
+    store: Path | None = None,
+    on_progress: Progress = _quiet,
+) -> dict[str, Measurement]:
+    """One file on one target, by the full protocol."""
+    root = (store or studies.default_store()).resolve()
+    asked = Options(target=target, workers=1)
+    with _workers(task, asked, root, on_progress) as (worker, *_):
+        told = worker.do("judge", {"path": str(artifact.resolve())})
+        return {k: Measurement.from_json(m) for k, m in told["measurements"].items()}
+
+
+@contextlib.contextmanager
+def _workers(
+    task: Task | str, asked: Options, root: Path, progress: Progress
+) -> Iterator[list[Worker]]:
+    held = task if isinstance(task, Task) and task.reference is None else None
+    reference = task.reference if isinstance(task, Task) else task
+    job = Job(reference, asked.target, root, asked.seed, held)
+    kind = catalog.WORKERS[asked.worker]
+    count = 1 if asked.worker == "in_process" else asked.workers or os.cpu_count() or 1
+    crew = [kind(job, functools.partial(progress, slot)) for slot in range(count)]
+    try:
+        yield crew
+    finally:
+        for worker in crew:
+            worker.close()
+
+
+def _epochs(asked: Options, epoch_s: float, workers: int) -> int:
+    """Epochs of a training, so that the search affords a useful number of them."""
+    if asked.seconds is None:
+        return 5
+    share = 0.4 * asked.seconds * workers / TRAININGS
+    return int(min(30, max(1, share / max(epoch_s, 1e-3))))
+
+
+def _digest(spec: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(spec).encode()).hexdigest()

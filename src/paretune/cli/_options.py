@@ -1,0 +1,75 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paretune.core.errors import BudgetError, TaskError
+from paretune.core.target import Target
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h)$")
+_SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="TASK", help="A built-in task, or FILE.py[:NAME].")
+]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of studies [default: the user's own]."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Data folder for the task; sets PARETUNE_DATA."),
+]
+RuntimeOption = Annotated[str, typer.Option("--runtime", help="What will serve it.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", help="Threads of a session.")]
+BatchOption = Annotated[int, typer.Option("--batch", help="Samples in one call.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def seconds(text: str | None) -> float | None:
+    """Seconds in a duration.
+
+    Raises:
+        BudgetError: it is no duration.
+
+    Example:
+        >>> seconds("10m")
+        600.0
+    """
+    if text is None:
+        return None
+    found = _DURATION.match(text.strip())
+    if not found or float(found[1]) == 0:
+        raise BudgetError(
+            "budget", f"{text!r} is no duration; write 90s, 10m or 1.5h (more than 0)."
+        )
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def use_data(folder: Path | None) -> None:
+    """Makes the data folder known to the task, here and in worker processes.
+
+    Raises:
+        TaskError: there is no such folder.
+    """
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise TaskError("data-not-found", f"there is no data folder {folder}.")
+    os.environ["PARETUNE_DATA"] = str(folder.resolve())
+
+
+def target(runtime: str, threads: int, batch: int) -> Target:
+    """The target that these options name.
+
+    Raises:
+        MeasurementError: more threads than cores, or a number below 1.
+    """
+    return Target(runtime=runtime, threads=threads, batch=batch)

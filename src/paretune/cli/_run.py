@@ -1,0 +1,70 @@
+"""Runs a search for a person: progress while it lasts, the frontier at its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from paretune.core.study import Study
+
+
+def run(task: str, as_json: bool = False, silent: bool = False, **options: Any) -> int:
+    """Searches, shows the frontier, and gives the exit code.
+
+    Args:
+        task: as the user named it.
+        as_json: print the frontier as JSON and nothing else to stdout.
+        silent: show no frontier: the caller has more to do first.
+        options: fields of `api.Options`.
+    """
+    from paretune import api
+    from paretune.cli._progress import progress
+
+    name = options.get("study")
+    with progress(options.get("seconds"), options.get("trials")) as shown:
+        try:
+            study = api.optimize(
+                task, on_event=shown.event, on_progress=shown.slot, **options
+            )
+        except KeyboardInterrupt:
+            name = shown.study or name
+            again = f" --study {name}" if name else ""
+            shown.close()
+            print(
+                "\nStopped; everything that was finished is kept. Go on with the same "
+                f"command{again}, or look: paretune frontier {name or 'STUDY'}",
+                file=sys.stderr,
+            )
+            return 130
+    if as_json:
+        show_json(study)
+    elif not silent:
+        show(study)
+    return exit_code(study)
+
+
+def show(study: Study) -> None:
+    """The frontier as a table, or as plain lines where stdout is no terminal."""
+    from paretune.report import table
+
+    if not sys.stdout.isatty():
+        print(table.plain(study))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(table.table(study, console.width))
+
+
+def show_json(study: Study) -> None:
+    from paretune.report.records import records
+
+    print(json.dumps(records(study), indent=2))
+
+
+def exit_code(study: Study) -> int:
+    """2 where the search ran and no candidate meets the budget."""
+    if not study.budget.constraints:
+        return 0
+    return 0 if any(study.meets(t) for t in study.trials) else 2

@@ -1,0 +1,42 @@
+"""`paretune apply`: one recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paretune.cli import _options as o
+
+
+def command(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")],
+    task: o.TaskArgument,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Copy the artifact here.")
+    ] = None,
+    runtime: o.RuntimeOption = "onnxruntime",
+    threads: o.ThreadsOption = 1,
+    batch: o.BatchOption = 1,
+    store: o.StoreOption = None,
+    data: o.DataOption = None,
+) -> int:
+    """Apply one recipe to a task's model and measure the result."""
+    import shutil
+
+    from paretune import api, catalog
+    from paretune.report.table import figure
+
+    o.use_data(data)
+    steps = catalog.read_recipe(recipe)
+    trial, path = api.apply(steps, task, o.target(runtime, threads, batch), store)
+    if not trial.ok:
+        print(f"{trial.state}: {trial.error}")
+        return 1
+    for measurement in trial.measurements.values():
+        print(figure(measurement))
+    if output:
+        shutil.copyfile(path, output)
+    print(output or path)
+    return 0

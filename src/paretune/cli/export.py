@@ -1,0 +1,28 @@
+"""`paretune export`: a deploy bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paretune.cli import _options as o
+
+
+def command(
+    study: o.StudyArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    pick: Annotated[
+        str,
+        typer.Option(
+            help="best, knee, smallest, fastest, quality, or a trial's number."
+        ),
+    ] = "best",
+    store: o.StoreOption = None,
+) -> None:
+    """Write the chosen point as a folder that runs with onnxruntime and numpy alone."""
+    from paretune import api
+
+    for path in api.export(api.load(study, store), folder, pick):
+        print(path)

@@ -1,0 +1,79 @@
+"""`paretune optimize`: search."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from paretune.cli import _options as o
+
+
+def command(
+    task: o.TaskArgument,
+    require: Annotated[
+        str,
+        typer.Option(
+            help="What the device allows, such as "
+            "'latency_p50<=5ms, size<=200kB, accuracy>=baseline-1pt'."
+        ),
+    ] = "",
+    budget: Annotated[
+        str | None, typer.Option(help="Time for the whole study: 90s, 10m, 1h.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials for the whole study.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Its name; one that exists is resumed.")
+    ] = None,
+    store: o.StoreOption = None,
+    data: o.DataOption = None,
+    strategy: Annotated[str, typer.Option(help="Who shapes recipes.")] = (
+        "shrink_and_improve"
+    ),
+    sampler: Annotated[str, typer.Option(help="Who fills in their values.")] = "tpe",
+    objectives: Annotated[
+        str, typer.Option(help="Axes of the frontier besides quality.")
+    ] = "size,latency_p50",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of a training in a recipe.")
+    ] = None,
+    runtime: o.RuntimeOption = "onnxruntime",
+    threads: o.ThreadsOption = 1,
+    batch: o.BatchOption = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes [default: cores].")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A first look: fewer launches are timed.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seeds everything random.")] = 0,
+    json: o.JsonOption = False,
+) -> int:
+    """Search for smaller and faster versions of a task's model.
+
+    Without --budget and --trials, 20 trials are run. Ctrl-C stops and keeps all; the
+    same command goes on from there.
+    """
+    from paretune.cli._run import run
+
+    o.use_data(data)
+    seconds = o.seconds(budget)
+    return run(
+        task,
+        as_json=json,
+        study=study,
+        store=store,
+        target=o.target(runtime, threads, batch),
+        require=require,
+        seconds=seconds,
+        trials=trials or (20 if seconds is None else None),
+        strategy=strategy,
+        sampler=sampler,
+        objectives=tuple(a.strip() for a in objectives.split(",") if a.strip()),
+        epochs=epochs,
+        workers=workers,
+        seed=seed,
+        quick=quick,
+    )

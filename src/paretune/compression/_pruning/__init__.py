@@ -1,0 +1,1 @@
+"""What structured pruning is made of; nothing else uses it."""

@@ -1,0 +1,1 @@
+"""What post-training quantization is made of; nothing else uses it."""

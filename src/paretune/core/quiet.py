@@ -1,0 +1,74 @@
+"""A machine-wide agreement: many may work, or one may measure.
+
+A competing process can make a timed call many times slower, so whoever measures waits
+until all paretune processes of this user have paused, on this machine, whichever study
+they belong to. The kernel drops the locks of a process that dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Quiet:
+    """The two lock files behind the agreement.
+
+    `room` is shared by those who work and taken alone by the one who measures. `turn`
+    is held by the one who measures from the moment that it wants to: the others see it
+    taken, leave the room and queue behind it, so that a measurement never starves.
+
+    Args:
+        folder: where the lock files are; by default one for this user and machine.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        default = Path(tempfile.gettempdir()) / f"paretune-{os.getuid()}"
+        self._folder = folder or default
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Nothing else of ours runs meanwhile; waits until that is so."""
+        with self._open("turn") as turn, self._open("room") as room:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            fcntl.flock(room, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def working(self) -> Iterator[Callable[[], None]]:
+        """Nothing is measured meanwhile; gives the function to call between batches.
+
+        That function returns at once, or after a waiting measurement was taken.
+        """
+        with self._open("turn") as turn, self._open("room") as room:
+
+            def enter() -> None:
+                fcntl.flock(turn, fcntl.LOCK_SH)
+                fcntl.flock(room, fcntl.LOCK_SH)
+                fcntl.flock(turn, fcntl.LOCK_UN)
+
+            def give_way() -> None:
+                try:
+                    fcntl.flock(turn, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    fcntl.flock(room, fcntl.LOCK_UN)
+                    enter()
+                else:
+                    fcntl.flock(turn, fcntl.LOCK_UN)
+
+            enter()
+            yield give_way
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[int]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(self._folder / name, flags, 0o600)
+        try:
+            yield handle
+        finally:
+            os.close(handle)

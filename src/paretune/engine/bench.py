@@ -1,0 +1,263 @@
+"""A worker's bench: one task, one target, one store, and what can be done with them.
+
+Every operation takes and gives JSON, so that a worker may be a thread, a process or a
+machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from paretune import catalog
+from paretune.core.candidate import Artifact
+from paretune.core.measurement import Measurement
+from paretune.core.meter import Subject
+from paretune.core.quiet import Quiet
+from paretune.core.target import Runtime, Target
+from paretune.core.task import Task, as_arrays
+from paretune.core.technique import Run
+from paretune.engine import launches, preflight
+from paretune.engine.environment import environment
+from paretune.engine.realise import Prefixes, Realised, formats
+from paretune.measurement import _parity
+from paretune.measurement.quality import Quality
+from paretune.store.artifacts import Artifacts
+from paretune.store.cache import Cache
+
+STATIC = ("size", "parameters", "macs")  # meters that look at the file alone
+Progress = Callable[[str, float], None]
+
+
+@dataclass
+class Bench:
+    """What a worker can do.
+
+    Args:
+        task: the user's task.
+        target: where artifacts will be served.
+        root: the store's folder.
+        seed: of everything random.
+        progress: called with (what runs, share done).
+    """
+
+    task: Task
+    target: Target
+    root: Path
+    seed: int = 0
+    progress: Progress = field(default=lambda what, share: None, repr=False)
+
+    def do(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON result of an operation: the name of a method below."""
+        result: dict[str, Any] = getattr(self, operation)(**arguments)
+        return result
+
+    def describe(self) -> dict[str, Any]:
+        """The task's name, metrics and reference."""
+        return {
+            "name": self.task.name,
+            "metrics": dict(self.task.metrics),
+            "reference": self.task.reference,
+        }
+
+    def preflight(self) -> dict[str, Any]:
+        """Checks model, data, loss and metric; what was found out about them.
+
+        Raises:
+            TaskError: one of them can't be used, and what to do about it.
+        """
+        with Quiet().working():
+            found = preflight.check(self.task)
+            self._inputs()
+        return {**found, "environment": environment(self.runtime, self.target)}
+
+    def realise(
+        self,
+        steps: Sequence[Mapping[str, Any]],
+        fingerprint: str,
+        judge: bool = True,
+    ) -> dict[str, Any]:
+        """A recipe's artifact in the store, with its figures.
+
+        Args:
+            steps: the recipe.
+            fingerprint: the task's, as `preflight` found it.
+            judge: whether parity and quality are taken; without, only the figures
+                that need no trained weights.
+
+        Returns:
+            {"artifact", "format", "measurements", "parity", "trace", "cost"}.
+        """
+        with Quiet().working() as give_way:
+            run = Run(self.task, self.seed, 1, give_way, self.progress)
+            prefixes = Prefixes(run, fingerprint, Cache(self.root / "cache"))
+            recipe = catalog.recipe(steps)
+            realised = prefixes.realise(recipe, self.runtime.format)
+            begin = time.monotonic()
+            artifact = self._write(realised)
+            measurements = self._static(artifact)
+            parity: dict[str, float] = {}
+            written = time.monotonic()
+            if judge:
+                self.progress("checking", 0.0)
+                parity = self._parity(realised, artifact)
+                measurements |= self._quality(artifact, "validation")
+        return {
+            "artifact": artifact.sha256,
+            "format": artifact.format,
+            "measurements": {k: m.to_json() for k, m in measurements.items()},
+            "parity": parity,
+            "trace": list(realised.trace),
+            "cost": {
+                **realised.cost,
+                "export_s": realised.cost["export_s"] + written - begin,
+                "judge_s": time.monotonic() - written,
+            },
+        }
+
+    def measure(
+        self,
+        artifacts: Sequence[str],
+        baseline: str,
+        meters: Sequence[str],
+        protocol: str = "screening",
+    ) -> dict[str, Any]:
+        """Figures of artifacts in the store that want fresh processes.
+
+        Returns:
+            {"measurements": one {metric: measurement} per artifact, "cost": ...}.
+        """
+        begin = time.monotonic()
+        found: list[dict[str, Any]] = [{} for _ in artifacts]
+        subjects = [self._subject(self._artifact(a)) for a in artifacts]
+        base = self._subject(self._artifact(baseline))
+        with self._quiet(any(catalog.METERS[m].alone for m in meters)):
+            waited = time.monotonic() - begin
+            for name in meters:
+                meter = catalog.METERS[name]
+                made = meter(protocol) if meter.alone else meter()  # type: ignore[call-arg]
+                for into, taken in zip(
+                    found, made.measure(subjects, base), strict=True
+                ):
+                    into |= {m.metric: self._stamp(m).to_json() for m in taken}
+        spent = time.monotonic() - begin - waited
+        return {"measurements": found, "cost": {"measure_s": spent, "wait_s": waited}}
+
+    def noise(self, baseline: str) -> dict[str, Any]:
+        """By how much the baseline's latency differs from itself on this host."""
+        from paretune.measurement.latency import Latency
+
+        begin = time.monotonic()
+        with Quiet().measuring():
+            share = Latency("full").noise_floor(self._subject(self._artifact(baseline)))
+        return {"noise": share, "cost": {"measure_s": time.monotonic() - begin}}
+
+    def certify(self, artifacts: Sequence[str]) -> dict[str, Any]:
+        """Quality of artifacts in the store on the test split."""
+        with Quiet().working() as give_way:
+            found = []
+            for number, sha256 in enumerate(artifacts):
+                self.progress("reading the test split", number / len(artifacts))
+                taken = self._quality(self._artifact(sha256), "test")
+                found.append({k: m.to_json() for k, m in taken.items()})
+                give_way()
+        return {"measurements": found}
+
+    def judge(self, path: str) -> dict[str, Any]:
+        """All figures of a file that may come from anywhere, by the full protocol."""
+        file = Path(path)
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        artifact = Artifact(file, self.runtime.format, content, file.stat().st_size)
+        subject = self._subject(artifact)
+        with Quiet().working():
+            taken = self._static(artifact) | self._quality(artifact, "validation")
+        with Quiet().measuring():
+            for name in ("latency", "peak_memory", "cold_start"):
+                meter = catalog.METERS[name]
+                made = meter("full") if name == "latency" else meter()  # type: ignore[call-arg]
+                (some,) = made.measure([subject], subject)
+                taken |= {m.metric: self._stamp(m) for m in some}
+        return {"measurements": {k: m.to_json() for k, m in taken.items()}}
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        runtime = catalog.usable_runtime(self.target.runtime)
+        if hasattr(runtime, "resolve"):  # it runs the task's own code
+            runtime.resolve = lambda reference: self.task
+        return runtime
+
+    @cached_property
+    def _store(self) -> Artifacts:
+        return Artifacts(self.root)
+
+    @cached_property
+    def _environment(self) -> str:
+        return str(environment(self.runtime, self.target)["digest"])
+
+    def _inputs(self) -> Path:
+        """The real samples that launches are fed with."""
+        path = Path(self._folder.name) / "inputs.npz"
+        if not path.exists():
+            launches.write_inputs(self.task, self.target, path)
+        return path
+
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="paretune-")
+
+    def _write(self, realised: Realised) -> Artifact:
+        format_ = realised.candidate.format
+        with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
+            path = Path(folder) / f"model.{format_}"
+            formats(format_).write(realised.candidate, self.task, path)
+            sha256, _ = self._store.put(path, format_)
+        return replace(self._artifact(sha256), traits=realised.candidate.traits)
+
+    def _artifact(self, sha256: str) -> Artifact:
+        path = self._store.path(sha256, self.runtime.format)
+        return Artifact(path, self.runtime.format, sha256, path.stat().st_size)
+
+    def _subject(self, artifact: Artifact) -> Subject:
+        return launches.subject(
+            self.runtime, artifact, self.target, self.task, self._inputs()
+        )
+
+    def _static(self, artifact: Artifact) -> dict[str, Measurement]:
+        subject = self._subject(artifact)
+        taken = (catalog.METERS[m]().measure([subject], subject)[0] for m in STATIC)
+        return {m.metric: self._stamp(m) for some in taken for m in some}
+
+    def _quality(self, artifact: Artifact, split: str) -> dict[str, Measurement]:
+        subject = self._subject(artifact)
+        (taken,) = Quality(split).measure([subject], subject)
+        return {m.metric: self._stamp(m) for m in taken}
+
+    def _parity(self, realised: Realised, artifact: Artifact) -> dict[str, float]:
+        from paretune.infrastructure.runtimes.torch_eager import TorchEager
+
+        session = self.runtime.load(artifact, self.target)
+        batches = self.task.batches("validation")
+        try:
+            return _parity.check(
+                TorchEager().session(realised.source.model),
+                session,
+                [as_arrays(inputs, "input") for inputs, _ in batches],
+                quantized="quantized" in artifact.traits,
+            )
+        finally:
+            session.close()
+
+    def _stamp(self, measurement: Measurement) -> Measurement:
+        return replace(measurement, environment=self._environment)
+
+    @contextlib.contextmanager
+    def _quiet(self, alone: bool) -> Iterator[None]:
+        with Quiet().measuring() if alone else contextlib.nullcontext():
+            yield

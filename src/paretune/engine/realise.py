@@ -1,0 +1,242 @@
+"""Turns a recipe into a candidate, paying for every shared beginning once.
+
+A recipe is a path of nodes: the task's model, then one node a step and one a change of
+format. The result of each node is kept in the cache under a key of everything that it
+depends on; work starts at the last node that is there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache as once
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from paretune.core.candidate import Candidate
+from paretune.core.errors import UnsupportedError
+from paretune.core.recipe import Recipe
+from paretune.core.task import as_arrays
+from paretune.core.technique import Run
+from paretune.store.cache import Cache
+
+LIBRARIES = ("torch", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy")
+TRACED_SAMPLES = 1024  # quality after each step is for the reader, not for the search
+
+
+@dataclass(frozen=True)
+class Node:
+    """A point on a recipe's path: its first steps, in one format."""
+
+    recipe: Recipe
+    format: str
+    step: str  # the technique that led here, or "export", or "baseline"
+
+
+@dataclass(frozen=True)
+class Realised:
+    """What a recipe came to.
+
+    Attributes:
+        candidate: the end of the path, in the runtime's format.
+        source: the last torch candidate on it: what the end must agree with.
+        trace: one record a node: step, format, parameters, macs, quality, seconds,
+            cached.
+        cost: seconds spent now, by what they went to.
+    """
+
+    candidate: Candidate
+    source: Candidate
+    trace: tuple[dict[str, Any], ...]
+    cost: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """The shared-prefix engine.
+
+    Args:
+        run: the task, the seed, and how to give way.
+        fingerprint: of the task's model, data and code.
+        cache: where node results are kept.
+    """
+
+    run: Run
+    fingerprint: str
+    cache: Cache
+
+    def realise(self, recipe: Recipe, to: str) -> Realised:
+        """The candidate of `recipe` in the format `to`.
+
+        Raises:
+            RecipeError: the steps can't follow one another.
+            UnsupportedError: a step or format can't handle the model.
+        """
+        recipe.check()
+        path = path_of(recipe, to)
+        keys = [self._key(node) for node in path]
+        torch = max(i for i, n in enumerate(path) if n.format == "torch")
+        start = next((i for i in reversed(range(len(path))) if self._has(keys[i])), -1)
+        trace = [self._facts(keys[i], path[i]) for i in range(start + 1)]
+        cost = dict.fromkeys(("train_s", "export_s", "cache_s"), 0.0)
+        candidate = self._load(path, start, keys) if start >= 0 else None
+        source = candidate
+        for i in range(start + 1, len(path)):
+            begin = time.monotonic()
+            with self.cache.lock(keys[i]):
+                if self._has(keys[i]):  # another process was quicker
+                    candidate = self._load(path, i, keys)
+                    trace.append(self._facts(keys[i], path[i]))
+                else:
+                    candidate = self._compute(path[i], candidate)
+                    spent = time.monotonic() - begin
+                    facts = self._keep(path[i], keys[i], candidate, spent)
+                    trace.append({**facts, "cached": False})
+                    cost["train_s" if path[i].format == "torch" else "export_s"] += (
+                        spent
+                    )
+                    begin += spent
+            source = candidate if path[i].format == "torch" else source
+            cost["cache_s"] += time.monotonic() - begin
+        if source is None or source.format != "torch":
+            source = self._load(path, torch, keys)
+        assert candidate is not None
+        return Realised(candidate, source, tuple(trace), cost)
+
+    def _has(self, key: str) -> bool:
+        return self.cache.get(key) is not None
+
+    def _compute(self, node: Node, before: Candidate | None) -> Candidate:
+        formats("torch").seed(self.run.seed)
+        if before is None:
+            return Candidate(self.run.task.model(), "torch")
+        if node.step == "export":
+            return convert(before, node.format, self.run)
+        return node.recipe.steps[-1].apply(before, self.run)
+
+    def _key(self, node: Node) -> str:
+        return self.cache.key(
+            task=self.fingerprint,
+            recipe=node.recipe.digest,
+            format=node.format,
+            seed=self.run.seed,
+            libraries=libraries(),
+        )
+
+    def _load(self, path: tuple[Node, ...], i: int, keys: list[str]) -> Candidate:
+        folder = self.cache.get(keys[i])
+        if folder is None:  # evicted, or found to be corrupt, since it was looked up
+            before = self._load(path, i - 1, keys) if i else None
+            return self._compute(path[i], before)
+        loaded: Candidate = formats(path[i].format).load(folder, self.run.task)
+        return loaded
+
+    def _keep(
+        self, node: Node, key: str, candidate: Candidate, seconds: float
+    ) -> dict[str, Any]:
+        facts = {
+            "step": node.step,
+            "format": node.format,
+            **formats(node.format).count(candidate, self.run.task),
+            "quality": self._quality(candidate),
+            "seconds": seconds,
+        }
+
+        def fill(folder: Path) -> None:
+            formats(node.format).save(candidate, self.run.task, folder)
+            (folder / "facts.json").write_text(json.dumps(facts))
+
+        self.cache.put(key, fill)
+        return facts
+
+    def _facts(self, key: str, node: Node) -> dict[str, Any]:
+        """What was noted of a node; its name alone if it was evicted."""
+        folder = self.cache.get(key)
+        facts = {"step": node.step, "format": node.format}
+        if folder is not None:
+            facts = json.loads((folder / "facts.json").read_text())
+        return {**facts, "cached": True}
+
+    def _quality(self, candidate: Candidate) -> dict[str, float]:
+        """Quality of a torch candidate on the first validation samples."""
+        if candidate.format != "torch":
+            return {}
+        from paretune.infrastructure.runtimes.torch_eager import TorchEager
+        from paretune.measurement.quality import outputs_of
+
+        task, session = self.run.task, TorchEager().session(candidate.model)
+        batches, count = [], 0
+        for inputs, targets in task.batches("validation"):
+            batches.append((inputs, targets))
+            count += len(next(iter(as_arrays(inputs, "input").values())))
+            if count >= TRACED_SAMPLES:
+                break
+        outputs, targets = outputs_of(session, batches)
+        scores = task.quality(outputs, targets)
+        return {k: float(np.mean(v)) for k, v in scores.items()}
+
+
+def path_of(recipe: Recipe, to: str) -> tuple[Node, ...]:
+    """The nodes of a recipe that ends in the format `to`.
+
+    Example:
+        >>> [(n.step, n.format) for n in path_of(Recipe(()), "onnx")]
+        [('baseline', 'torch'), ('export', 'onnx')]
+    """
+    path = [Node(Recipe(), "torch", "baseline")]
+    for prefix in recipe.prefixes()[1:]:
+        step, at = prefix.steps[-1], path[-1]
+        if at.format not in step.formats():
+            for wanted in step.formats():
+                if hasattr(formats(wanted), f"from_{at.format}"):
+                    path.append(Node(at.recipe, wanted, "export"))
+                    break
+            else:
+                raise UnsupportedError(
+                    "format",
+                    f"{step.name()} handles {' and '.join(step.formats())} models, and "
+                    f"there is no way from {at.format} to one; put it earlier.",
+                )
+        path.append(Node(prefix, path[-1].format, step.name()))
+    if path[-1].format != to:
+        path.append(Node(recipe, to, "export"))
+    return tuple(path)
+
+
+def convert(candidate: Candidate, to: str, run: Run) -> Candidate:
+    """The candidate in the format `to`.
+
+    Raises:
+        UnsupportedError: there is no way from its format to that one.
+    """
+    step = getattr(formats(to), f"from_{candidate.format}", None)
+    if step is None:
+        raise UnsupportedError(
+            "format", f"there is no way from {candidate.format} to {to}."
+        )
+    converted: Candidate = step(candidate, run.task)
+    return converted
+
+
+def formats(name: str) -> ModuleType:
+    """The module of a format, such as "onnx"."""
+    return importlib.import_module(f"paretune.infrastructure.formats.{name}")
+
+
+@once
+def libraries() -> tuple[str, ...]:
+    """Name and version of each library that a result depends on."""
+    found = []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:
+            continue
+    return tuple(found)

@@ -1,0 +1,178 @@
+"""One trial from recipe to figures: footprint first, then training, then judgement."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from paretune.core.budget import FOOTPRINT, Budget, Constraint
+from paretune.core.measurement import Measurement
+from paretune.core.recipe import Recipe
+from paretune.core.trial import INFEASIBLE, OK, Trial
+from paretune.core.worker import Worker
+from paretune.ledger import Ledger
+
+SCREENED = 0.10  # a screened latency is not trusted closer than this to a limit
+ALWAYS = ("latency_p50",)
+METER_OF = {
+    "latency_p50": "latency",
+    "latency_p90": "latency",
+    "latency_p99": "latency",
+}
+
+Figures = dict[str, Measurement]
+
+
+@dataclass
+class Experiment:
+    """Runs trials through workers; safe to be shared by the slots of a search.
+
+    Attributes:
+        fingerprint: of the task.
+        budget: what the device allows.
+        wanted: footprint metrics that the objectives name.
+        timeout_s: of one operation of a worker.
+        baseline: trial 0, once there is one.
+    """
+
+    fingerprint: str
+    budget: Budget
+    wanted: tuple[str, ...]
+    ledger: Ledger
+    timeout_s: float = 3600.0
+    baseline: Trial | None = None
+    _known: dict[str, Figures] = field(default_factory=dict, repr=False)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def remember(self, trial: Trial, recipe: Recipe) -> None:
+        """Takes the footprint of a finished trial over for recipes of its structure."""
+        footprint = {k: m for k, m in trial.measurements.items() if k in FOOTPRINT}
+        if all(m in footprint for m in self._metrics()):
+            self._known.setdefault(recipe.structure().digest, footprint)
+
+    def trial(self, worker: Worker, number: int, recipe: Recipe) -> Trial:
+        """The finished trial.
+
+        Raises:
+            WorkFailed: an operation failed, or its worker was lost.
+        """
+        steps = tuple(recipe.to_json())
+        footprint = self._footprint(worker, recipe)
+        if broken := self._broken(footprint):
+            why = "misses " + ", ".join(c.text for c in broken)
+            return Trial(number, steps, INFEASIBLE, footprint, error=why)
+        told = self._realise(worker, recipe, judge=True)
+        cost = dict(told["cost"])
+        return Trial(
+            number,
+            steps,
+            OK,
+            footprint | _figures(told["measurements"]),
+            told["parity"],
+            told["artifact"],
+            told["format"],
+            cost=cost,
+            trace=tuple(told["trace"]),
+        )
+
+    def in_full(self, worker: Worker, trials: Sequence[Trial]) -> list[Figures]:
+        """Latency by the full protocol and peak memory of each trial's artifact."""
+        meters = sorted({"peak_memory", *self._meters()})
+        return self._measure(worker, [str(t.artifact) for t in trials], meters, "full")
+
+    def noise(self, worker: Worker) -> float:
+        """By what share the baseline's latency differs from itself on this host."""
+        told = self.do(worker, "noise", {"baseline": self._base()})
+        return float(told["noise"])
+
+    def certify(self, worker: Worker, trials: Sequence[Trial]) -> list[Figures]:
+        """Quality on the test split."""
+        artifacts = [t.artifact for t in trials]
+        told = self.do(worker, "certify", {"artifacts": artifacts})
+        return [_figures(m) for m in told["measurements"]]
+
+    def do(
+        self, worker: Worker, operation: str, arguments: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """An operation, with its cost in the ledger."""
+        with self.ledger.busy():
+            told = worker.do(operation, arguments, self.timeout_s)
+        self.ledger.book(told.get("cost", {}))
+        return told
+
+    def _footprint(self, worker: Worker, recipe: Recipe) -> Figures:
+        """Figures of the untrained structure; each structure is measured once."""
+        structure = recipe.structure()
+        with self._lock:
+            alone = self._locks.setdefault(structure.digest, threading.Lock())
+        with alone:
+            if structure.digest not in self._known:
+                self._known[structure.digest] = self._measured(worker, structure)
+            return self._known[structure.digest]
+
+    def _measured(self, worker: Worker, structure: Recipe) -> Figures:
+        told = self._realise(worker, structure, judge=False)
+        static = _figures(told["measurements"])
+        if self._broken(static):
+            return static  # too big already: not worth a stopwatch
+        (timed,) = self._measure(
+            worker, [told["artifact"]], self._meters(), "screening"
+        )
+        return static | timed
+
+    def _realise(self, worker: Worker, recipe: Recipe, judge: bool) -> dict[str, Any]:
+        arguments = {
+            "steps": recipe.to_json(),
+            "fingerprint": self.fingerprint,
+            "judge": judge,
+        }
+        return self.do(worker, "realise", arguments)
+
+    def _measure(
+        self,
+        worker: Worker,
+        artifacts: Sequence[str],
+        meters: Sequence[str],
+        protocol: str,
+    ) -> list[Figures]:
+        arguments = {
+            "artifacts": list(artifacts),
+            "baseline": self._base() or artifacts[0],
+            "meters": list(meters),
+            "protocol": protocol,
+        }
+        told = self.do(worker, "measure", arguments)
+        return [_figures(m) for m in told["measurements"]]
+
+    def _base(self) -> str | None:
+        return self.baseline.artifact if self.baseline else None
+
+    def _metrics(self) -> frozenset[str]:
+        """Footprint metrics that somebody asks for."""
+        return (self.budget.metrics | {*self.wanted, *ALWAYS}) & FOOTPRINT.keys()
+
+    def _meters(self) -> list[str]:
+        static = {"size", "parameters", "macs"}
+        return sorted({METER_OF.get(m, m) for m in self._metrics() - static})
+
+    def _broken(self, footprint: Figures) -> tuple[Constraint, ...]:
+        """What the footprint breaks for certain: training can't mend it."""
+        if self.baseline is None:
+            return ()
+        hopeful = {k: _hopeful(m) for k, m in footprint.items()}
+        return self.budget.broken(hopeful, self.baseline.values)
+
+
+def _hopeful(figure: Measurement) -> float:
+    """The figure at the better end of what its error allows."""
+    if figure.kind == "exact":
+        return figure.value
+    sign = -1.0 if figure.better == "lower" else 1.0
+    return figure.value * (1 + sign * SCREENED)
+
+
+def _figures(told: Mapping[str, Any]) -> Figures:
+    return {k: Measurement.from_json(m) for k, m in told.items()}

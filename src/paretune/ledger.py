@@ -1,0 +1,82 @@
+"""What a search costs: seconds by what they went to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+
+class Ledger:
+    """Books the time of one live search; its slots share it.
+
+    `overhead_s` is the wall time in which no slot had a worker training, exporting or
+    measuring, and what workers spent on keeping results, share by share.
+
+    Example:
+        >>> ledger = Ledger(slots=1)
+        >>> with ledger.busy():
+        ...     ledger.book({"train_s": 1.5})
+        >>> ledger.costs()["train_s"]
+        1.5
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._costs: dict[str, float] = defaultdict(float)
+        self._busy = 0
+        self._idle_since = self._began
+        self._idle_s = 0.0
+        self._trials: list[float] = []
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """A worker is at work for as long as this lasts."""
+        with self._lock:
+            if self._busy == 0:
+                self._idle_s += time.monotonic() - self._idle_since
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
+                if self._busy == 0:
+                    self._idle_since = time.monotonic()
+
+    def book(self, costs: Mapping[str, float]) -> None:
+        """Adds what an operation cost."""
+        with self._lock:
+            for name, seconds in costs.items():
+                self._costs[name] += seconds
+
+    def trial(self, seconds: float) -> None:
+        """Notes how long a trial took from beginning to end."""
+        with self._lock:
+            self._trials.append(seconds)
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def usual_trial_s(self) -> float:
+        """Mean time of the last trials, 0.0 before there is one."""
+        recent = self._trials[-6:]
+        return sum(recent) / len(recent) if recent else 0.0
+
+    def costs(self) -> dict[str, float]:
+        """Seconds since the beginning: "wall_s", "overhead_s" and what was booked."""
+        with self._lock:
+            now = time.monotonic()
+            idle = self._idle_s + (0.0 if self._busy else now - self._idle_since)
+            kept = self._costs.get("cache_s", 0.0) / self._slots
+            return {
+                **self._costs,
+                "wall_s": now - self._began,
+                "overhead_s": idle + kept,
+            }

@@ -1,0 +1,309 @@
+"""The loop: propose, run, record; then settle the frontier.
+
+Each slot is a thread with a worker of its own. All that a slot finishes is in the store
+before the slot goes on, so that a kill costs at most the trials under way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from paretune import catalog
+from paretune.core.budget import FOOTPRINT
+from paretune.core.errors import BudgetError, MeasurementError, RecipeError
+from paretune.core.recipe import Recipe
+from paretune.core.strategy import History, Strategy
+from paretune.core.study import Study
+from paretune.core.trial import STOPPED, Trial
+from paretune.core.worker import Worker, WorkFailed
+from paretune.experiment import Experiment
+from paretune.frontier import frontier
+from paretune.store.trials import Claim, Lease, Trials
+
+POSSIBLE = 0.05  # P(on frontier) above which a trial is measured in full
+ROUNDS = 3  # of settling: a full measurement can bring a new member to light
+BEAT_S = 8.0
+
+Event = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a search ends: whichever comes first.
+
+    Attributes:
+        seconds: of wall time over the whole study, earlier searches included.
+        trials: finished ones, the baseline not counted.
+        reserve: share of the time kept for settling the frontier.
+    """
+
+    seconds: float | None = None
+    trials: int | None = None
+    reserve: float = 0.3
+
+
+@dataclass
+class Search:
+    """One live search of a study that is in the store.
+
+    Attributes:
+        store: where all is kept.
+        lease: that this search holds on the study.
+        strategy: who proposes.
+        workers: one a slot.
+        experiment: how a trial is run.
+        study: gives the study as the store has it.
+        limits: when to end.
+        seed: of the proposals.
+        quick: trust the screening protocol, for a first look: no noise floor, and no
+            full measurement of the frontier.
+        on_event: told what happens: "phase" {"what"}, "start" {"number", "recipe"},
+            "trial" {"trial", "recipe"}.
+    """
+
+    store: Trials
+    lease: Lease
+    strategy: Strategy
+    workers: Sequence[Worker]
+    experiment: Experiment
+    study: Callable[[], Study]
+    limits: Limits
+    seed: int = 0
+    quick: bool = False
+    on_event: Event = field(default=lambda kind, facts: None)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
+    _finished: dict[int, Trial] = field(default_factory=dict, repr=False)
+    _pending: dict[int, Recipe] = field(default_factory=dict, repr=False)
+    _retries: list[Claim] = field(default_factory=list, repr=False)
+    _before: Study = field(init=False, repr=False)
+
+    def run(self) -> Study:
+        """Searches until a limit, then measures the frontier in full.
+
+        Raises:
+            KeyboardInterrupt: after everything that was finished has been kept.
+            ParetuneError: the baseline itself can't be exported or measured.
+        """
+        self._before = self.study()
+        self._finished = {t.number: t for t in self._before.trials}
+        self._retries = self._taken_over()
+        beat = threading.Thread(target=self._beat, daemon=True)
+        beat.start()
+        try:
+            self._baseline()
+            self._explore()
+            self._settle()
+        finally:
+            self.stop()
+            beat.join()
+            self.store.update_study(self._before.name, "cost", self._costs())
+        return self.study()
+
+    def _taken_over(self) -> list[Claim]:
+        """The trials that an earlier search left unfinished, to be run again."""
+        name = self._before.name
+        left = self.store.abandoned(name)
+        again = (
+            self.store.claim_again(name, c.number, self.lease, fault=False)
+            for c in left
+        )
+        return [claim for claim in again if claim is not None]
+
+    def stop(self) -> None:
+        """Ends all work at once; what was finished stays."""
+        self._stop.set()
+        for worker in self.workers:
+            worker.close()
+
+    def _beat(self) -> None:
+        """Keeps the lease, and the cost of what was done, until the search ends."""
+        while not self._stop.wait(BEAT_S):
+            self.store.renew(self.lease)
+
+    def _costs(self) -> dict[str, float]:
+        """Of this search and those before it."""
+        now = self.experiment.ledger.costs()
+        before = self._before.cost
+        return {
+            k: before.get(k, 0.0) + now.get(k, 0.0) for k in sorted({*before, *now})
+        }
+
+    def _baseline(self) -> None:
+        """Trial 0 and the host's noise; everything is compared with them."""
+        name = self._before.name
+        if 0 not in self._finished:
+            self._tell("exporting and measuring the baseline")
+            claims = [c for c in self._retries if c.number == 0]
+            claim = claims[0] if claims else self.store.claim(name, [], self.lease)
+            self._retries = [c for c in self._retries if c.number]
+            self._attempt(self.workers[0], claim, Recipe())
+        base = self._finished[0]
+        if not base.ok:
+            raise MeasurementError(
+                "baseline-failed", f"the baseline could not be measured: {base.error}"
+            )
+        self.experiment.baseline = base
+        for trial in self._finished.values():
+            self.experiment.remember(trial, catalog.recipe(trial.steps))
+        if not self._before.noise and not self.quick:
+            self._tell("measuring how much this host differs from itself")
+            noise = self.experiment.noise(self.workers[0])
+            self.store.update_study(name, "noise", noise)
+        self._possible(base)
+
+    def _possible(self, base: Trial) -> None:
+        """Refuses a limit that not even an empty model could keep."""
+        for c in self.experiment.budget.constraints:
+            limit = c.limit(base.values) if c.metric in base.values else 1.0
+            worst = c.metric in FOOTPRINT and c.operator == "<=" and limit <= 0
+            unit = c.metric not in FOOTPRINT and c.operator == ">=" and limit > 1
+            if worst or (unit and 0 <= base.values[c.metric] <= 1):
+                raise BudgetError(
+                    "constraints",
+                    f"{c.text!r} asks for {c.metric} {c.operator} {limit:.4g}, which "
+                    "not even an empty or perfect model could reach; loosen it.",
+                )
+
+    def _explore(self) -> None:
+        with ThreadPoolExecutor(len(self.workers)) as pool:
+            slots = [pool.submit(self._slot, worker) for worker in self.workers]
+            try:
+                wait_for(slots)
+            except KeyboardInterrupt:
+                self.stop()
+                raise
+        for slot in slots:
+            slot.result()
+
+    def _slot(self, worker: Worker) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                turn = self._next()
+            if turn is None:
+                return
+            try:
+                self._attempt(worker, *turn)
+            except BaseException:
+                self.stop()
+                raise
+
+    def _next(self) -> tuple[Claim, Recipe] | None:
+        """The next trial and the right to run it; None when it is time to end."""
+        done = sum(t.number > 0 and t.state != STOPPED for t in self._finished.values())
+        limit = self.limits.trials
+        if limit is not None and done + len(self._pending) >= limit:
+            return None
+        if self._retries:
+            claim = self._retries.pop()
+            recipe = catalog.recipe(claim.steps)
+        elif self._time_for_another():
+            rng = np.random.default_rng([self.seed, done, len(self._pending)])
+            proposed = self.strategy.next(self._history(), rng)
+            if proposed is None:
+                return None
+            recipe = proposed
+            steps = recipe.to_json()
+            claim = self.store.claim(self._before.name, steps, self.lease)
+        else:
+            return None
+        self._pending[claim.number] = recipe
+        return claim, recipe
+
+    def _time_for_another(self) -> bool:
+        """Whether a usual trial, and settling after it, still fit into the time."""
+        if self.limits.seconds is None:
+            return True
+        spent = self._costs()["wall_s"] + self.experiment.ledger.usual_trial_s
+        return spent < self.limits.seconds * (1 - self.limits.reserve)
+
+    def _history(self) -> History:
+        trials = tuple(sorted(self._finished.values(), key=lambda t: t.number))
+        pending = tuple(tuple(r.to_json()) for r in self._pending.values())
+        before = self._before
+        return History(before.objectives, trials, pending, before.budget)
+
+    def _attempt(self, worker: Worker, claim: Claim, recipe: Recipe) -> None:
+        """Runs a claimed trial to its end, again after a crash, and records it."""
+        self.on_event("start", {"number": claim.number, "recipe": recipe})
+        begin = self.experiment.ledger.wall_s
+        trial: Trial | None = None
+        while trial is None:
+            try:
+                trial = self.experiment.trial(worker, claim.number, recipe)
+            except WorkFailed as failed:
+                stopped = self._stop.is_set()
+                if failed.word.startswith("crash") and not stopped:
+                    name = self._before.name
+                    again = self.store.claim_again(
+                        name,
+                        claim.number,
+                        self.lease,
+                        state=f"failed:{failed.word}",
+                        error=failed.message,
+                    )
+                    if again is None:  # it has been finished as failed
+                        self._end(claim.number, recipe)
+                        return
+                    claim = again
+                    continue
+                state = STOPPED if stopped else f"failed:{failed.word}"
+                trial = _failed(claim, recipe, state, failed.message)
+            except RecipeError as error:
+                trial = _failed(claim, recipe, "failed:error", error.message)
+        with self._lock:
+            if trial.ok and recipe.steps:
+                self.experiment.ledger.trial(self.experiment.ledger.wall_s - begin)
+            self.store.finish(claim, trial)
+            self._finished[trial.number] = trial
+        self._end(trial.number, recipe)
+
+    def _end(self, number: int, recipe: Recipe) -> None:
+        """Takes a trial that the store has finished into account."""
+        with self._lock:
+            if number not in self._finished:
+                kept = self.store.trials(self._before.name)
+                self._finished |= {t.number: t for t in kept}
+            self._pending.pop(number, None)
+        trial = self._finished[number]
+        self.on_event("trial", {"trial": trial, "recipe": recipe})
+
+    def _settle(self) -> None:
+        """The full protocol for all that may be on the frontier, until that holds."""
+        for _ in range(0 if self.quick else ROUNDS):
+            study = self.study()
+            found = frontier(study)
+            likely = [
+                t
+                for t in (*found.members, *found.dominated)
+                if t in found.members or found.probability[t.number] > POSSIBLE
+            ]
+            if study.baseline and study.baseline not in likely:
+                likely.append(study.baseline)
+            unsure = [t for t in likely if _screened(t)]
+            if not unsure or self._stop.is_set():
+                return
+            self._tell(f"measuring {len(unsure)} artifacts in full")
+            full = self.experiment.in_full(self.workers[0], unsure)
+            for trial, figures in zip(unsure, full, strict=True):
+                self.store.amend(study.name, trial.number, figures)
+                merged = {**trial.measurements, **figures}
+                self._finished[trial.number] = replace(trial, measurements=merged)
+
+    def _tell(self, what: str) -> None:
+        self.on_event("phase", {"what": what})
+
+
+def _screened(trial: Trial) -> bool:
+    return any("screening" in m.flags for m in trial.measurements.values())
+
+
+def _failed(claim: Claim, recipe: Recipe, state: str, why: str) -> Trial:
+    return Trial(claim.number, tuple(recipe.to_json()), state, error=why)

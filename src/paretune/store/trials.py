@@ -1,0 +1,293 @@
+"""Studies and their trials, in a database that survives whoever writes to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import and_, func, select
+
+from paretune.core.errors import StoreError
+from paretune.core.measurement import Measurement
+from paretune.core.trial import Trial
+from paretune.store import _leases
+from paretune.store._database import Database
+from paretune.store._leases import Lease
+from paretune.store._rows import (
+    Claim,
+    Finished,
+    certified_of,
+    claim_of,
+    find,
+    finished,
+    one,
+    read_at,
+    stale,
+    unfinished,
+    which,
+)
+from paretune.store._schema import (
+    RUNNING,
+    certified,
+    readings,
+    replaced,
+    studies,
+    trials,
+)
+from paretune.store._studies import Studies, facts_of, identify, utc
+
+# How often a trial is run again after a fault of its own, and how often it may be
+# claimed whoever was to blame.
+RETRIES = 2
+MAX_ATTEMPTS = 20
+
+Steps = Sequence[Mapping[str, Any]]
+Figures = Mapping[str, Measurement]
+
+
+class Trials(Studies):
+    """The studies of one store.
+
+    Every method is one short transaction, safe from any thread and any process; what
+    has returned is on the disk. Make one with `open`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as root:
+        ...     store = Trials.open(Path(root))
+        ...     store.create_study("demo", {"task": "fashion"})
+        ...     lease = store.acquire("demo", "search")
+        ...     claim = store.claim("demo", [], lease)
+        ...     store.finish(claim, Trial(claim.number, (), "ok"))
+        ...     store.release(lease)
+        ...     [t.number for t in store.trials("demo")]
+        [0]
+    """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._finished = Finished()
+
+    def claim(self, study: str, steps: Steps, lease: Lease) -> Claim:
+        """The next number of the study, to run a recipe under.
+
+        Args:
+            study: its name.
+            steps: the recipe, as `Recipe.to_json` gives it.
+            lease: on the study.
+
+        Raises:
+            StoreError: another search has taken the study over ("store-stale").
+        """
+        with self._database.write() as connection:
+            found = identify(connection, study)
+            _leases.held(connection, found, lease)
+            last = select(func.max(trials.c.number)).where(trials.c.study == found)
+            number = connection.execute(last).scalar_one()
+            number = 0 if number is None else number + 1
+            row = {
+                "study": found,
+                "number": number,
+                "token": lease.token,
+                "attempt": 1,
+                "faults": 0,
+                "state": RUNNING,
+                "steps": json.dumps(list(steps)),
+                "revision": 0,
+            }
+            connection.execute(trials.insert().values(**row))
+            return claim_of(study, connection.execute(one(found, number)).one())
+
+    def claim_again(
+        self,
+        study: str,
+        number: int,
+        lease: Lease,
+        *,
+        fault: bool = True,
+        state: str = "failed:crash",
+        error: str = "",
+    ) -> Claim | None:
+        """The right to run once more a trial whose worker died.
+
+        Nobody with an earlier claim can finish it from now on. A trial that has
+        brought down its worker three times is not run again: it is finished as failed.
+
+        Args:
+            study: its name.
+            number: of a trial that `running` or `abandoned` gives.
+            lease: on the study.
+            fault: whether the trial itself brought down what ran it; False if the
+                whole search was stopped or killed.
+            state: how it ends if it was the last time.
+            error: why, one sentence.
+
+        Returns:
+            The claim; None if the trial has been finished as failed.
+
+        Raises:
+            StoreError: the trial has ended, or the study is another search's now
+                ("store-stale"); there is no such trial ("trial-not-found").
+        """
+        with self._database.write() as connection:
+            found = identify(connection, study)
+            _leases.held(connection, found, lease)
+            row = find(connection, found, study, number)
+            if row.state != RUNNING:
+                raise stale(study, number, f"it has ended already ({row.state})")
+            faults = row.faults + fault
+            values: dict[str, Any] = {"token": lease.token, "faults": faults}
+            if faults > RETRIES or row.attempt >= MAX_ATTEMPTS:
+                error = error or f"it was cut short {row.attempt} times."
+                trial = Trial(number, tuple(json.loads(row.steps)), state, error=error)
+                values |= finished(trial)
+            else:
+                values |= {"attempt": row.attempt + 1}
+            update = trials.update().where(which(found, number))
+            connection.execute(update.values(**values))
+            row = connection.execute(one(found, number)).one()
+            return claim_of(study, row) if row.state == RUNNING else None
+
+    def finish(self, claim: Claim, trial: Trial) -> None:
+        """Ends a trial: once this has returned it counts, for good.
+
+        Its artifact must be stored before. To finish it twice in the same way does
+        no harm.
+
+        Raises:
+            StoreError: the trial has been claimed by another since, or ended in
+                another way ("store-stale").
+        """
+        if trial.number != claim.number:
+            raise StoreError(
+                "store-claim",
+                f"claim {claim.number} can't finish trial {trial.number}.",
+            )
+        values = finished(trial)
+        with self._database.write() as connection:
+            study = identify(connection, claim.study)
+            token = _leases.find(connection, study).token
+            mine = and_(
+                which(study, claim.number),
+                trials.c.attempt == claim.attempt,
+                trials.c.state == RUNNING,
+            )
+            if token == claim.token:
+                update = trials.update().where(mine).values(**values)
+                if connection.execute(update).rowcount == 1:
+                    return
+            row = find(connection, study, claim.study, claim.number)
+            if (row.attempt, row.body) != (claim.attempt, values["body"]):
+                why = f"it is at attempt {row.attempt}, {row.state}"
+                if token != claim.token:
+                    why = "another search has taken the study over"
+                raise stale(claim.study, claim.number, why)
+
+    def amend(self, study: str, number: int, measurements: Figures) -> None:
+        """Adds figures to a finished trial; those that it had are kept aside.
+
+        Raises:
+            StoreError: there is no such trial, or it hasn't ended.
+        """
+        with self._database.write() as connection:
+            found = identify(connection, study)
+            row = find(connection, found, study, number)
+            if row.body is None:
+                raise stale(study, number, "it has not ended yet")
+            record = json.loads(row.body)
+            for metric, measurement in measurements.items():
+                if old := record["measurements"].get(metric):
+                    aside: dict[str, Any] = {"metric": metric, "at": utc()}
+                    aside |= {"body": json.dumps(old)}
+                    aside |= {"study": found, "number": number}
+                    connection.execute(replaced.insert().values(**aside))
+                record["measurements"][metric] = measurement.to_json()
+            values = {"body": json.dumps(record), "revision": row.revision + 1}
+            update = trials.update().where(which(found, number))
+            connection.execute(update.values(**values))
+
+    def replaced(self, study: str, number: int) -> tuple[Measurement, ...]:
+        """The figures of a trial that `amend` has replaced, oldest first."""
+        with self._database.read() as connection:
+            query = select(replaced.c.body).where(
+                replaced.c.study == identify(connection, study),
+                replaced.c.number == number,
+            )
+            rows = connection.execute(query.order_by(replaced.c.id)).scalars()
+            return tuple(Measurement.from_json(json.loads(body)) for body in rows)
+
+    def trials(self, study: str) -> tuple[Trial, ...]:
+        """The finished trials, by number."""
+        with self._database.read() as connection:
+            return self._finished.read(connection, identify(connection, study))
+
+    def running(self, study: str) -> tuple[Claim, ...]:
+        """The trials that the study's live search has under way, by number."""
+        with self._database.read() as connection:
+            return unfinished(connection, study, live=True)
+
+    def abandoned(self, study: str) -> tuple[Claim, ...]:
+        """The trials whose search has died or gone: to be claimed again, by number."""
+        with self._database.read() as connection:
+            return unfinished(connection, study, live=False)
+
+    def certify(self, study: str, figures: Mapping[int, Figures]) -> None:
+        """Keeps the quality on the test split, and counts that it has been read.
+
+        Args:
+            study: its name.
+            figures: measurements on the test split by metric, by trial number.
+        """
+        with self._database.write() as connection:
+            found = identify(connection, study)
+            reading = len(read_at(connection, found)) + 1
+            row = {"study": found, "reading": reading}
+            connection.execute(readings.insert().values(**row, at=utc()))
+            for number, measurements in figures.items():
+                find(connection, found, study, number)
+                for metric, measurement in measurements.items():
+                    body = json.dumps(measurement.to_json())
+                    values = {"number": number, "metric": metric, "body": body}
+                    connection.execute(certified.insert().values(**row, **values))
+
+    def certified(self, study: str) -> dict[int, dict[str, Measurement]]:
+        """The latest figures on the test split, by trial number and metric."""
+        with self._database.read() as connection:
+            return certified_of(connection, identify(connection, study))
+
+    def certifications(self, study: str) -> int:
+        """How often the test split has been read."""
+        return len(self.certified_at(study))
+
+    def certified_at(self, study: str) -> tuple[str, ...]:
+        """When the test split was read, in UTC, oldest first."""
+        with self._database.read() as connection:
+            return read_at(connection, identify(connection, study))
+
+    def snapshot(self, name: str) -> dict[str, Any]:
+        """All of a study as it is at one moment, for `core.study.Study`.
+
+        Returns:
+            "name", "spec", "facts", "trials", "running", "abandoned", "certified",
+            "certifications" and "certified_at", as the methods give them.
+        """
+        with self._database.read() as connection:
+            study = identify(connection, name)
+            query = select(studies.c.spec).where(studies.c.id == study)
+            at = read_at(connection, study)
+            return {
+                "name": name,
+                "spec": json.loads(connection.execute(query).scalar_one()),
+                "facts": facts_of(connection, study),
+                "trials": self._finished.read(connection, study),
+                "running": unfinished(connection, name, live=True),
+                "abandoned": unfinished(connection, name, live=False),
+                "certified": certified_of(connection, study),
+                "certifications": len(at),
+                "certified_at": at,
+            }
+
+
+__all__ = ["Claim", "Lease", "Trials"]

@@ -1,0 +1,162 @@
+"""Shrink the model, then win its quality back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from paretune.automation.random_search import RandomSearch
+from paretune.automation.tpe import TPE
+from paretune.compression.post_training_quantization import PostTrainingQuantization
+from paretune.compression.structured_pruning import StructuredPruning
+from paretune.core.budget import FOOTPRINT
+from paretune.core.recipe import Recipe
+from paretune.core.space import Choice
+from paretune.core.strategy import History, Sampler, Strategy
+from paretune.core.technique import Technique
+from paretune.core.trial import Trial
+from paretune.learning.distillation import Distillation
+from paretune.learning.fine_tuning import FineTuning
+
+# Coarse grids on purpose: recipes that agree in their first steps share the work of
+# them, and a finer step is smaller than the noise of training.
+RATIOS = tuple(round(0.05 * n, 2) for n in range(2, 19))
+LADDER = (0.5, 0.3, 0.65, 0.8)
+ATTEMPTS = 25  # of each sampler
+_PRUNING = StructuredPruning.name()
+
+
+@dataclass(frozen=True)
+class ShrinkAndImprove(Strategy):
+    """Prunes, trains what is left, and quantizes: for models bound by footprint.
+
+    First a fixed ladder that gives a frontier of use even when time is short: the
+    model as it is in fewer bits, then pruned ever harder, distilled and quantized.
+    After that the sampler chooses. Nothing is proposed twice.
+
+    Attributes:
+        sampler: chooses among recipes and their parameters after the ladder.
+        epochs: of the usual training; the search also tries twice as many.
+
+    Example:
+        >>> from paretune.core.strategy import Objective
+        >>> history = History((Objective("accuracy", "higher"),))
+        >>> print(ShrinkAndImprove().next(history, np.random.default_rng(0)))
+        post_training_quantization
+    """
+
+    source: ClassVar[str] = "Menghani 2023, arXiv:2106.08962"
+
+    sampler: Sampler = field(default_factory=TPE)
+    epochs: int = 5
+
+    def recipes(self) -> tuple[Recipe, ...]:
+        """The free recipes that this strategy searches over."""
+        efforts = tuple(dict.fromkeys((self.epochs, min(2 * self.epochs, 100))))
+        prune = StructuredPruning(
+            ratio=_any(RATIOS),
+            importance=_any(("magnitude", "taylor")),
+            scope=_any(("uniform", "global")),
+        )
+        distil = Distillation(epochs=_any(efforts))
+        tune = FineTuning(epochs=_any(efforts))
+        fewer_bits = PostTrainingQuantization(
+            scheme=_any(("static_int8", "dynamic_int8", "float16")),
+            calibration=_any(("minmax", "percentile", "entropy")),
+        )
+        return tuple(
+            Recipe(steps)
+            for steps in (
+                (prune, distil, fewer_bits),
+                (prune, tune, fewer_bits),
+                (distil, fewer_bits),
+                (prune, distil),
+                (fewer_bits,),
+            )
+        )
+
+    def next(self, history: History, rng: np.random.Generator) -> Recipe | None:
+        """A bound recipe that was not tried yet; None when none was found."""
+        for recipe in self.opening(history):
+            if not history.seen(recipe):
+                return recipe
+        recipes = self.recipes()
+        # A sampler that is sure of itself may repeat what was tried, for ever.
+        for sampler in (self.sampler, RandomSearch()):
+            for _ in range(ATTEMPTS):
+                recipe = sampler.next(recipes, history, rng)
+                if not history.seen(recipe):
+                    return recipe
+        return None
+
+    def opening(self, history: History) -> Iterator[Recipe]:
+        """The recipes to begin with, the most telling first.
+
+        What came of the first ones shapes the rest: the number format that did better
+        is used from there on, and ratios that can't meet the budget are passed over.
+        """
+        static, dynamic, half = (
+            PostTrainingQuantization(scheme=scheme)
+            for scheme in ("static_int8", "dynamic_int8", "float16")
+        )
+        distil = Distillation(epochs=self.epochs)
+        yield Recipe((static,))
+        yield Recipe((dynamic,))
+        bits = dynamic if _better(history, dynamic, static) else static
+        low, high = _window(history, bits)
+        for ratio in LADDER:
+            if low < ratio < high:
+                yield Recipe((StructuredPruning(ratio=ratio), distil, bits))
+        yield Recipe((distil, bits))
+        yield Recipe((half,))
+
+
+def _any(options: tuple[Any, ...]) -> Any:
+    """A domain in the place of a value."""
+    return Choice(options)
+
+
+def _better(history: History, one: Technique, other: Technique) -> bool:
+    """Whether `one` alone did better than `other` alone, on most of the axes."""
+    first, second = (_tried(history, technique) for technique in (one, other))
+    if first is None or second is None or not first.ok:
+        return False
+    if not second.ok:
+        return True
+    wins = 0
+    for objective in history.objectives:
+        if objective.metric not in first.values.keys() & second.values.keys():
+            continue
+        gain = second.values[objective.metric] - first.values[objective.metric]
+        gain = gain if objective.better == "lower" else -gain
+        wins += int(gain > 0) - int(gain < 0)
+    return wins > 0
+
+
+def _tried(history: History, technique: Technique) -> Trial | None:
+    steps = (technique.to_json(),)
+    return next((t for t in history.trials if tuple(t.steps) == steps), None)
+
+
+def _window(history: History, last: Technique) -> tuple[float, float]:
+    """(the highest ratio that left too big a model, the lowest that hurt too much).
+
+    Of models that were pruned once and went through `last` at the end.
+    """
+    low, high = 0.0, 1.0
+    base = history.baseline
+    if base is None:
+        return low, high
+    for trial in history.trials:
+        ratios = [s["ratio"] for s in trial.steps if s["technique"] == _PRUNING]
+        if len(ratios) != 1 or dict(trial.steps[-1]) != last.to_json():
+            continue
+        for constraint in history.budget.broken(trial.values, base.values):
+            if constraint.metric in FOOTPRINT:
+                low = max(low, ratios[0])
+            else:
+                high = min(high, ratios[0])
+    return low, high

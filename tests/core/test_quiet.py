@@ -1,0 +1,53 @@
+"""Many may work, or one may measure."""
+
+import threading
+import time
+
+from paretune.core.quiet import Quiet
+
+
+def test_a_measurement_waits_for_workers_to_give_way(tmp_path):
+    log, stop = [], threading.Event()
+
+    def work(name):
+        with Quiet(tmp_path).working() as give_way:
+            while not stop.is_set():
+                log.append(name)
+                time.sleep(0.002)
+                give_way()
+
+    workers = [threading.Thread(target=work, args=(n,)) for n in "ab"]
+    for worker in workers:
+        worker.start()
+    time.sleep(0.05)
+    with Quiet(tmp_path).measuring():
+        before = len(log)
+        time.sleep(0.05)
+        assert len(log) == before, "somebody worked during a measurement"
+    time.sleep(0.05)
+    assert len(log) > before, "the workers did not go on afterwards"
+    stop.set()
+    for worker in workers:
+        worker.join()
+
+
+def test_workers_run_side_by_side(tmp_path):
+    with Quiet(tmp_path).working(), Quiet(tmp_path).working() as give_way:
+        give_way()
+
+
+def test_one_measures_at_a_time(tmp_path):
+    order = []
+
+    def measure(name):
+        with Quiet(tmp_path).measuring():
+            order.append(name)
+            time.sleep(0.02)
+            order.append(name)
+
+    threads = [threading.Thread(target=measure, args=(n,)) for n in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order[0::2] == order[1::2]

@@ -1,0 +1,211 @@
+"""A deploy bundle runs by itself and says what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from onnx import TensorProto, helper
+
+from paretune.core.errors import StoreError, UnsupportedError
+from paretune.report.bundle import NAMES, SUMS, bundle
+from tests.report.conftest import hostile
+
+EXAMPLE = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
+
+
+def model():
+    """y = 2 x + 1."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
+    numbers = [
+        helper.make_tensor(name, TensorProto.FLOAT, [1], [value])
+        for name, value in (("two", 2.0), ("one", 1.0))
+    ]
+    nodes = [
+        helper.make_node("Mul", ["x", "two"], ["z"]),
+        helper.make_node("Add", ["z", "one"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], numbers)
+    made = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+    )
+    return made.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def stored(study, tmp_path_factory):
+    """The study, with a real artifact for trial 13 in a store."""
+    root = tmp_path_factory.mktemp("artifacts")
+    content = model()
+    digest = hashlib.sha256(content).hexdigest()
+    (root / digest).mkdir()
+    (root / digest / "model.onnx").write_bytes(content)
+    trials = list(study.trials)
+    trials[13] = dataclasses.replace(trials[13], artifact=digest)
+    return dataclasses.replace(study, trials=tuple(trials), artifacts=root)
+
+
+def run(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, str(folder / "predict.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=folder.parent,
+    )
+
+
+def test_it_runs_by_itself(stored, tmp_path):
+    files = bundle(stored, stored.trials[13], tmp_path / "out", EXAMPLE)
+    assert [f.name for f in files] == [*NAMES[:5], "example.npz", SUMS]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(NAMES)
+    done = run(tmp_path / "out", "--input", files[5], "--output", tmp_path / "y.npz")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "y float32 [2, 3]" in done.stdout
+    with np.load(tmp_path / "y.npz") as outputs:
+        np.testing.assert_array_equal(outputs["y"], 2 * EXAMPLE["x"] + 1)
+    np.save(tmp_path / "x.npy", EXAMPLE["x"])
+    done = run(tmp_path / "out", "--input", tmp_path / "x.npy")
+    assert done.returncode == 0
+    assert "[[ 1.  3.  5.]" in done.stdout
+
+
+def test_predict_needs_onnxruntime_and_numpy_alone(stored, tmp_path):
+    bundle(stored, stored.trials[13], tmp_path / "out")
+    probe = (
+        "import sys; before = set(sys.modules); import predict, numpy as np; "
+        "print(predict.predict(np.ones((1, 3), np.float32))['y'].tolist()); "
+        "print('torch' in sys.modules, 'paretune' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        cwd=tmp_path / "out",
+    )
+    assert done.stdout.splitlines() == ["[[3.0, 3.0, 3.0]]", "False False"]
+
+
+def test_the_checksums_are_right_and_are_checked(stored, tmp_path):
+    folder = tmp_path / "out"
+    bundle(stored, stored.trials[13], folder, EXAMPLE)
+    for line in (folder / SUMS).read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    tampered = onnx.load(folder / "model.onnx")
+    tampered.producer_name = "someone else"
+    onnx.save(tampered, folder / "model.onnx")
+    done = run(folder, "--input", folder / "example.npz")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "predict.py: model.onnx has changed; export the bundle again."
+    )
+    (folder / SUMS).unlink()
+    assert run(folder, "--input", folder / "example.npz").returncode == 1
+
+
+def test_wrong_inputs_get_a_sentence(stored, tmp_path):
+    bundle(stored, stored.trials[13], tmp_path / "out")
+    np.savez(tmp_path / "wrong.npz", z=EXAMPLE["x"])
+    done = run(tmp_path / "out", "--input", tmp_path / "wrong.npz")
+    assert done.returncode == 1
+    assert "got z; the inputs are x tensor(float) ['n', 3]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_card_and_the_files_say_what_it_is(stored, tmp_path):
+    trial = stored.trials[13]
+    bundle(stored, trial, tmp_path / "out", EXAMPLE)
+    card = (tmp_path / "out" / "README.md").read_text()
+    for said in (
+        "trial 13 of study demo",
+        "14.9× smaller and 4.0× faster",
+        "structured pruning: amount 0.56",
+        "| accuracy | 90.1 % | 89.2 to 91.1 % |",
+        "99.85 % of decisions agree",
+        "certified on the test split, read once",
+        "It meets the budget",
+        "Example CPU",
+        "- x: float32 [2, 3]",
+        "python predict.py --input example.npz",
+    ):
+        assert said in card
+    recipe = yaml.safe_load((tmp_path / "out" / "recipe.yaml").read_text())
+    assert recipe == {"recipe": [dict(s) for s in trial.steps]}
+    figures = json.loads((tmp_path / "out" / "measurements.json").read_text())
+    assert figures["bundle"] == 1
+    assert figures["trial"]["sha256"] == trial.artifact
+    assert figures["trial"]["metrics"]["size"]["value"] == trial.values["size"]
+    assert figures["raw"]["latency_p50"]["values"] == list(
+        trial.measurements["latency_p50"].values
+    )
+    for file in (tmp_path / "out").iterdir():
+        assert b"/home/alice" not in file.read_bytes()
+
+
+def test_a_bundle_replaces_a_bundle_and_nothing_else(stored, tmp_path):
+    trial = stored.trials[13]
+    folder = tmp_path / "out"
+    folder.mkdir()
+    bundle(stored, trial, folder, EXAMPLE)
+    run(folder, "--input", folder / "example.npz")
+    bundle(stored, trial, folder)
+    assert not (folder / "example.npz").exists()
+    (folder / "mine.txt").write_text("keep me")
+    with pytest.raises(StoreError, match=r"out is not empty and no bundle") as caught:
+        bundle(stored, trial, folder)
+    assert caught.value.code == "bundle-folder"
+    assert (folder / "mine.txt").read_text() == "keep me"
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "README.md").write_text("mine")
+    with pytest.raises(StoreError):
+        bundle(stored, trial, project)
+    assert (project / "README.md").read_text() == "mine"
+    with pytest.raises(StoreError, match="is a file"):
+        bundle(stored, trial, project / "README.md")
+
+
+def test_what_can_not_be_bundled_is_said(stored, tmp_path):
+    with pytest.raises(StoreError, match="has no artifact"):
+        bundle(stored, stored.trials[11], tmp_path / "a")
+    with pytest.raises(StoreError, match="can't be read") as caught:
+        bundle(stored, stored.trials[21], tmp_path / "b")
+    assert caught.value.code == "artifact-missing"
+    other = dataclasses.replace(stored.trials[13], format="torch")
+    file = stored.path(stored.trials[13])
+    file.with_suffix(".torch").write_bytes(file.read_bytes())
+    with pytest.raises(UnsupportedError, match="runtime is onnxruntime"):
+        bundle(stored, other, tmp_path / "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tampered_artifact_is_not_bundled(stored, tmp_path):
+    file = stored.path(stored.trials[13])
+    content = file.read_bytes()
+    try:
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(StoreError) as caught:
+            bundle(stored, stored.trials[13], tmp_path / "a")
+        assert caught.value.code == "artifact-checksum"
+    finally:
+        file.write_bytes(content)
+
+
+def test_hostile_names_stay_text(stored, tmp_path):
+    bundle(hostile(stored), hostile(stored).trials[13], tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "<script>" not in card
+    assert "\x1b" not in card
+    assert run(tmp_path / "out", "--help").returncode == 0
