@@ -27,7 +27,7 @@ from paretune.experiment import Experiment
 from paretune.frontier import frontier
 from paretune.ledger import Ledger
 from paretune.report import bundle as bundles
-from paretune.report import page
+from paretune.report import page, verdict
 from paretune.search import Event, Limits, Search
 from paretune.store.trials import Trials
 
@@ -209,15 +209,14 @@ def pick(study: Study, which: str = "best") -> Trial:
     """A member of the frontier.
 
     Args:
-        which: "best" (the smallest that meets the budget, or the knee if there is no
-            budget), "knee", "smallest", "fastest", "quality", or a trial's number.
+        which: "best" (the one that the reports name; the nearest to the budget if none
+            meets it), "smallest", "fastest", "quality", "knee", or a trial's number.
 
     Raises:
         StoreError: there is no such member.
     """
     found = frontier(study)
-    members = [t for t in found.members if study.meets(t)] or list(found.members)
-    if not members:
+    if not found.members:
         raise StoreError(
             "frontier-empty", f"study {study.name!r} has no frontier yet; run it first."
         )
@@ -229,22 +228,19 @@ def pick(study: Study, which: str = "best") -> Trial:
         raise StoreError(
             "pick", f"no finished trial {which}; the frontier has {known}."
         )
-    sign = 1 if study.objectives[0].better == "higher" else -1
-    quality = study.objectives[0].metric
-    by = {
-        "smallest": lambda t: t.values["size"],
-        "fastest": lambda t: t.values["latency_p50"],
-        "quality": lambda t: -sign * t.values[quality],
+    members = found.within() or found.members
+    first = study.objectives[0]
+    sign = -1 if first.better == "higher" else 1
+    ways: dict[str, Callable[[], Trial | None]] = {
+        "best": lambda: verdict.pick(study, found) or verdict.closest(study)[0],
+        "knee": lambda: found.knee(members),
+        "smallest": lambda: min(members, key=lambda t: t.values["size"]),
+        "fastest": lambda: min(members, key=lambda t: t.values["latency_p50"]),
+        "quality": lambda: min(members, key=lambda t: sign * t.values[first.metric]),
     }
-    if which == "best":
-        which = "smallest" if study.budget.constraints else "knee"
-    if which == "knee":
-        return found.knee() or members[0]
-    if which not in by:
-        raise StoreError(
-            "pick", f"{which!r} picks nothing; {nearest(which, [*by, 'best', 'knee'])}"
-        )
-    return min(members, key=by[which])
+    if which not in ways:
+        raise StoreError("pick", f"{which!r} picks nothing; {nearest(which, ways)}")
+    return ways[which]() or members[0]
 
 
 def export(study: Study, folder: Path, which: str = "best") -> list[Path]:

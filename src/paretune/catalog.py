@@ -61,6 +61,9 @@ class Catalog(Mapping[str, type[T]], Generic[T]):
         )
         return only
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules  # without importing the member
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._modules)
 

@@ -182,6 +182,22 @@ class Shuffled(nn.Module):
         return self.head(torch.relu(x).mean((2, 3)))
 
 
+class Averaging(nn.Module):
+    """A map over the mean of all channels: with fewer it would be another map."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 16, 3, padding=1)
+        self.map = nn.Conv2d(1, 1, 3, padding=1)
+        self.second = nn.Conv2d(16, 32, 3, padding=1)
+        self.head = nn.Linear(32, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = x * torch.sigmoid(self.map(x.mean(1, keepdim=True)))
+        return self.head(torch.relu(self.second(x)).mean((2, 3)))
+
+
 class Hardcoded(nn.Module):
     """Its own size is a number in its code: that layer must be left alone."""
 
@@ -307,7 +323,7 @@ class Embedding(nn.Module):
 KINDS = {
     ConvNet: (
         *(Depthwise, Grouped, Concatenating, Gated, Hourglass, Reused, Inverted),
-        *(Shuffled, Hardcoded),
+        *(Shuffled, Averaging, Hardcoded),
     ),
     SignalNet: (Flattened,),
     TextNet: (Recurrent, Builtin, Separate, ByHead, Llama, Embedding),

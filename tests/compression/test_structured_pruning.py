@@ -141,6 +141,11 @@ def test_what_was_left_alone_is_said():
     assert said[-1] == "pruned; left alone: first"
 
 
+def test_channels_that_are_mixed_otherwise_are_left_alone():
+    small = pruned(models.task(models.Averaging))
+    assert sizes(small) == {"first": 16, "map": 1, "second": 16, "head": 3}
+
+
 def test_layers_that_make_outputs_keep_their_features():
     small = pruned(PairNet(), ratio=0.9, round_to=1)
     assert sizes(small) == {"left": 2, "right": 2, "value": 1, "label": 3}

@@ -47,6 +47,7 @@ def outputs(candidate: Candidate, toy: str) -> dict[str, np.ndarray]:
             return as_arrays(torch_format.call(candidate.model, tensors), "output")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
         candidate.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -9,7 +9,7 @@ import pytest
 from paretune.core.budget import Budget
 from paretune.frontier import frontier
 from paretune.report import _figures as f
-from paretune.report.verdict import closest, counts, pick, tally, ties, verdict
+from paretune.report.verdict import closest, counts, judged, pick, tally, ties, verdict
 from tests.report import synthetic
 
 
@@ -56,6 +56,14 @@ def test_leave_it_alone_is_an_answer(study):
     assert verdict(alone).startswith("Leave the model as it is")
 
 
+def test_a_baseline_that_failed_is_said(study):
+    broken = dataclasses.replace(study.trials[0], state="failed:parity")
+    failed = dataclasses.replace(study, trials=(broken, *study.trials[1:]))
+    assert verdict(failed) == (
+        "The baseline failed (failed:parity), so there is nothing to compare with."
+    )
+
+
 def test_certified_figures_decide_whether_the_budget_is_met(study):
     """On validation 13 is 1.35 pt below the baseline, on test it may be more."""
     member = study.trials[13]
@@ -82,6 +90,20 @@ def test_no_study_is_without_a_verdict(any_study):
 @pytest.mark.parametrize("metric", ["size", "latency_p50", "accuracy"])
 def test_the_baseline_is_not_compared_with_itself(study, metric):
     assert f.change(study, study.baseline, metric) is None
+
+
+def test_what_is_certified_and_what_is_not(study, uncertified):
+    members = frontier(study).members
+    assert judged(study, members) == (
+        "Quality is certified on the test split, read once."
+    )
+    part = {k: v for k, v in study.certified.items() if k not in (7, 12)}
+    partly = dataclasses.replace(study, certified=part, certifications=2)
+    assert judged(partly, members) == (
+        "Quality is certified on the test split, read 2 times; that of trials 7 and 12 "
+        "is still that of the validation split."
+    )
+    assert "has not been read" in judged(uncertified, members)
 
 
 def test_a_change_is_on_one_split(study):

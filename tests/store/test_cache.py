@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -238,13 +239,12 @@ def test_what_fill_raises_passes_and_leaves_nothing() -> None:
 
 def test_those_used_longest_ago_go_first() -> None:
     with folder() as root:
-        cache = Cache(root, limit_bytes=3500, grace_s=5)
+        cache = Cache(root, limit_bytes=3500, grace_s=0)
         keys = [Cache.key(n=n) for n in range(4)]
         for n, key in enumerate(keys[:3]):
             cache.put(key, sized(900))
             age(root, key, 100 - n)
         assert cache.get(keys[0])  # used now, so the next is the oldest
-        age(root, keys[0], 10)
         cache.put(keys[3], sized(900))
         assert [bool(cache.get(k)) for k in keys] == [True, False, True, True]
         assert cache.stats()["evicted"] == 1
@@ -388,19 +388,43 @@ def test_a_lock_ends_with_its_holder() -> None:
 
 
 def test_a_lock_outlives_its_entry() -> None:
-    """Eviction removes the lock's file too: nobody may be left with the old one."""
+    """Eviction removes the lock's file too: who waited for it must begin anew."""
     with folder() as root:
-        inside, clashes = threading.Lock(), []
+        cache = Cache(root)
+        waits, inside = threading.Event(), threading.Event()
+
+        def wait() -> None:
+            waits.set()
+            with cache.lock(KEY):
+                inside.set()
+
+        thread = threading.Thread(target=wait)
+        with ExitStack() as first, ExitStack() as second:
+            first.enter_context(cache.lock(KEY))
+            thread.start()
+            assert waits.wait(20)
+            time.sleep(0.1)
+            (root / "cache" / "locks" / KEY).unlink()
+            second.enter_context(cache.lock(KEY))
+            first.close()
+            assert not inside.wait(0.2)
+        assert inside.wait(20)
+        thread.join()
+
+
+def test_evicting_and_locking_at_once() -> None:
+    with folder() as root:
+        holder, clashes = threading.Lock(), []
 
         def work() -> None:
             cache = Cache(root, limit_bytes=1, grace_s=0)
             for n in range(40):
                 with cache.lock(KEY):
-                    if not inside.acquire(blocking=False):
+                    if not holder.acquire(blocking=False):
                         clashes.append(n)
                         continue
                     cache.get(KEY)
-                    inside.release()
+                    holder.release()
                 cache.put(OTHER if n % 2 else KEY, sized(10))
 
         threads = [threading.Thread(target=work) for _ in range(4)]

@@ -10,6 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
 from paretune.core.errors import StoreError
 from paretune.store import _database, _schema
@@ -395,3 +398,11 @@ def test_a_full_disk_is_said_before_the_search(small: Path) -> None:
     (small / "ballast").write_bytes(bytes(stats.f_bavail * stats.f_frsize))
     assert code(small)[0] == "store-full"
     assert len(Trials.open(small, create=False).trials("a")) == 3
+
+
+def test_the_tables_and_the_clock_are_postgresqls_too() -> None:
+    dialect = postgresql.dialect()
+    for table in _schema.metadata.sorted_tables:
+        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
+    clock = str(select(_schema.clock()).compile(dialect=dialect))
+    assert "clock_timestamp()" in clock

@@ -163,4 +163,4 @@ class Store(RuleBasedStateMachine):
 
 
 TestStore = Store.TestCase
-TestStore.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestStore.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)

@@ -33,8 +33,9 @@ class StructuredPruning(Technique):
     Attributes:
         ratio: share of the channels, and of the heads, that goes.
         importance: "magnitude": squared weights of all that depends on a channel;
-            "taylor": squared first-order change of the loss without it, on batches of
-            the train split; "bn_scale": the factor that batch normalisation gives it.
+            "taylor": squared first-order change of the loss without it, on 512
+            samples of the train split; "bn_scale": the factor that batch
+            normalisation gives it.
         scope: "uniform": the same share in each layer; "global": the least important
             of all layers together, at most 90 % of one layer.
         round_to: channel counts end as a multiple of it where they can: kernels work

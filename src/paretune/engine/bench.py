@@ -97,7 +97,7 @@ class Bench:
         """
         with Quiet().working() as give_way:
             run = Run(self.task, self.seed, 1, give_way, self.progress)
-            prefixes = Prefixes(run, fingerprint, Cache(self.root / "cache"))
+            prefixes = Prefixes(run, fingerprint, Cache(self.root))
             recipe = catalog.recipe(steps)
             realised = prefixes.realise(recipe, self.runtime.format)
             begin = time.monotonic()

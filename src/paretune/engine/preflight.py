@@ -169,7 +169,7 @@ def _runs(task: Task, model: Any, session: Any, inputs: Any, targets: Any) -> in
     arrays = as_arrays(inputs, "input")
     try:
         first, second = session(arrays), session(arrays)
-    except ParetuneError:
+    except TaskError:
         raise
     except Exception as error:
         shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in arrays.items())

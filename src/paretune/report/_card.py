@@ -84,7 +84,7 @@ def _figures(study: Study, trial: Trial) -> Iterator[str]:
         yield f"| {' | '.join(map(mark, cells))} |"
     yield ""
     if trial.number in study.certified:
-        yield mark(judged(study))
+        yield mark(judged(study, [trial]))
     else:
         yield (
             "Quality is that of the validation split, by which this model was chosen: "

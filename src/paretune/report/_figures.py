@@ -14,7 +14,7 @@ from paretune.core.strategy import Objective
 from paretune.core.study import Study
 from paretune.core.trial import Trial
 from paretune.frontier import compare
-from paretune.report._words import Figure, decimals, figure, fixed
+from paretune.report._words import Figure, decimals, digits, figure, fixed
 
 
 def is_share(study: Study, metric: str) -> bool:
@@ -128,8 +128,10 @@ def _difference(
     low, high = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
     interval = Interval(float(low), float(high))
     size, unit = (0.01, " pt") if share else (1.0, "")
-    places = decimals((interval.high - interval.low) / 2 / size)
-    text = f"{fixed(amount / size, places, '+')}{unit}".replace("-", "−")
+    half = (interval.high - interval.low) / 2 / size
+    exact = f"{'-' if amount < 0 else '+'}{digits(abs(amount) / size)}"
+    change = fixed(amount / size, decimals(half), "+") if half > 1e-9 else exact
+    text = f"{change}{unit}".replace("-", "−")
     return Change(amount, interval, verdict, text, text if verdict else f"{text} ≈")
 
 

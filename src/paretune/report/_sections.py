@@ -69,9 +69,11 @@ def _budget(study: Study, found: Frontier) -> str:
             mark = "✓" if fits else "✗"
             said = f"{mark} {said}: {text(f.words(study, m).plain)}"
         chips.append(f'<li class="{tone}">{said}</li>')
-    within = sum(f.meets(study, t) for t in found.members)
-    whole = f"met by {within} of {len(found.members)} members"
-    return f'<ul class="budget">{"".join(chips)}<li class="soft">{whole}</li></ul>'
+    if found.members:
+        within = sum(f.meets(study, t) for t in found.members)
+        whole = f"met by {within} of {len(found.members)} members"
+        chips.append(f'<li class="soft">{whole}</li>')
+    return f'<ul class="budget">{"".join(chips)}</ul>'
 
 
 def _tiles(study: Study, found: Frontier) -> str:
@@ -85,14 +87,12 @@ def _tiles(study: Study, found: Frontier) -> str:
             continue
         shown = f.words(study, m)
         big, under = shown.plain, [f"95 %: {shown.interval}"] if shown.low else []
-        if change is not None:
+        if change is not None and metric not in study.metrics and change.verdict:
             big, under = change.text, [shown.plain, *under]
-            if metric in study.metrics:
-                verdict = "" if change.verdict else ", not distinguishable"
-                big, under[0] = (
-                    shown.plain,
-                    f"{change.text} against the baseline{verdict}",
-                )
+        elif change is not None and not change.verdict:
+            under = ["not distinguishable from the baseline's", *under]
+        elif change is not None:
+            under = [f"{change.text} against the baseline", *under]
         tiles.append(
             f'<div class="tile"><dt>{text(w.label(metric))}</dt>'
             f'<dd><span class="big">{text(big)}</span>'
@@ -120,7 +120,9 @@ def members(study: Study, found: Frontier) -> str:
             cells.append(fits(study, t))
         mark = ' class="best"' if t == best else ""
         rows.append(row(cells, numeric, f'{mark} data-n="{t.number}"'))
-    said = " ".join(filter(None, (ties(study, found.members), judged(study))))
+    said = " ".join(
+        filter(None, (ties(study, found.members), judged(study, found.members)))
+    )
     return table(said, head, rows, numeric)
 
 
@@ -206,6 +208,8 @@ def trials(study: Study, found: Frontier) -> str:
             text(t.error),
         ]
         rows.append(row(cells, numeric, f' data-n="{t.number}"' if t.ok else ""))
+    if not study.trials:
+        return "<p>None has ended yet.</p>"
     return (
         f"<p>{text(tally(study))} A trial whose footprint alone breaks the budget is "
         "infeasible and was never trained.</p><details><summary>All trials</summary>"

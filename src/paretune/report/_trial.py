@@ -275,6 +275,6 @@ def _facts(study: Study, trial: Trial, found: Frontier) -> str:
                 "" if chance is None else w.percent(chance),
             ),
             ("Work spent on it", duration(spent) if spent else ""),
-            (f"SHA-256 of its {text(trial.format or 'file')} file", sha),
+            ("SHA-256 of its file", sha),
         )
     )

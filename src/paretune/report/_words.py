@@ -51,7 +51,7 @@ def fixed(value: float, places: int, sign: str = "") -> str:
         >>> fixed(312.4, -1), fixed(0.25, 1, "+")
         ('310', '+0.2')
     """
-    return f"{round(value, places):{sign}.{max(0, places)}f}"
+    return f"{round(value, places):{sign}.{max(0, places)}f}".replace("-", "−")
 
 
 def digits(value: float, significant: int = 3) -> str:
@@ -64,7 +64,7 @@ def digits(value: float, significant: int = 3) -> str:
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "–"
     places = significant - 1 - math.floor(math.log10(abs(value)))
-    text = f"{value:.{max(0, places)}f}"
+    text = f"{value:.{max(0, places)}f}".replace("-", "−")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -109,7 +109,7 @@ def figure(m: Measurement, share: bool = False) -> Figure:
     if not math.isfinite(half):
         places = 1 - math.floor(math.log10(abs(value))) if value else 0
         return Figure(f"~{fixed(value, places)}", unit)
-    if half == 0:
+    if half <= 1e-9 * abs(value):
         return Figure(digits(value), unit)
     places = decimals(half)
     text = [fixed(v, places) for v in (value, half, low, high)]

@@ -57,15 +57,18 @@ def page(study: Study, out: TextIO) -> None:
     selected = _selected(study, found)
     articles = "".join(article(study, t, found) for t in shown)
     data = json.dumps(scrubbed(_data(study, found, selected)), allow_nan=False)
-    parts = (
-        ("Frontier", _chart(study)),
-        ("Members", sections.members(study, found)),
-        ("The chosen trial", f'<div class="card" id="detail">{articles}</div>'),
+    parts = [
         ("What the search cost", sections.costs(study)),
         ("Trials", sections.trials(study, found)),
         ("How it was measured", sections.protocol(study, found)),
         ("Words", sections.glossary()),
-    )
+    ]
+    if shown:
+        parts[:0] = [
+            ("Frontier", _chart(study)),
+            ("Members", sections.members(study, found)),
+            ("The chosen trial", f'<div class="card" id="detail">{articles}</div>'),
+        ]
     body = "\n".join(
         f"<section><h2>{h}</h2>{content}</section>" for h, content in parts
     )

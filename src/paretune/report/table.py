@@ -65,7 +65,7 @@ def table(study: Study, width: int) -> RenderableType:
         grid.add_row(*map(Text, row.cells), style=style)
     before, after = _sentences(study, found)
     lines = (Text(line, style="dim") for line in after)
-    return Group(Text(before, style="bold"), grid, *lines)
+    return Group(Text(before, style="bold"), grid if rows else Text(), *lines)
 
 
 def plain(study: Study) -> str:
@@ -82,7 +82,7 @@ def plain(study: Study) -> str:
         )
         lines.append("  ".join(padded).rstrip())
     before, after = _sentences(study, found)
-    return "\n".join([before, "", *lines, "", *after])
+    return "\n".join([before, "", *(lines if rows else []), "", *after])
 
 
 def _side(name: str) -> Literal["left", "right"]:
@@ -167,8 +167,8 @@ def _sentences(study: Study, found: Frontier) -> tuple[str, list[str]]:
     lines = [ties(study, found.members)]
     if any(found.probability[t.number] < SOLID for t in found.members):
         lines.append(f"○ is on the frontier in under {w.percent(SOLID)} of resamples.")
-    lines.append(judged(study) if study.baseline else "")
-    if study.budget.constraints:
+    lines.append(judged(study, found.members) if found.members else "")
+    if study.budget.constraints and found.members:
         within = sum(f.meets(study, t) for t in found.members)
         limits = w.limit(str(study.budget))
         said = f"Budget {limits}: met by {within} of {len(found.members)} members"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from paretune.core.budget import Constraint
 from paretune.core.study import Study
@@ -36,7 +36,9 @@ def verdict(study: Study, found: Frontier | None = None) -> str:
     """One sentence: what the best bargain gains and costs, or why there is none."""
     base = study.baseline
     if base is None:
-        return "The baseline is not measured yet, so there is nothing to compare with."
+        failed = next((t for t in study.trials if t.number == 0), None)
+        why = f"failed ({failed.state})" if failed else "is not measured yet"
+        return f"The baseline {why}, so there is nothing to compare with."
     best = pick(study, found)
     if best is None:
         return _unmet(study)
@@ -140,7 +142,7 @@ def tally(study: Study) -> str:
     return f"{number} trial{'' if number == 1 else 's'}: {said}."
 
 
-def ties(study: Study, trials: tuple[Trial, ...]) -> str:
+def ties(study: Study, trials: Sequence[Trial]) -> str:
     """Which of them can't be told from the baseline by the main quality metric."""
     metric = next(iter(study.metrics), "")
     found: dict[int, Change | None] = {
@@ -157,15 +159,22 @@ def ties(study: Study, trials: tuple[Trial, ...]) -> str:
     )
 
 
-def judged(study: Study) -> str:
-    """On what the quality that is shown was judged, and how often that was read."""
+def judged(study: Study, trials: Sequence[Trial]) -> str:
+    """On what their quality was judged, and how often the test split was read."""
     if not study.certifications:
         return (
             "Quality is that of the validation split, which the search has looked at; "
             "the test split has not been read."
         )
     times = "once" if study.certifications == 1 else f"{study.certifications} times"
-    return f"Quality of the members is certified on the test split, read {times}."
+    open_ = [str(t.number) for t in trials if t.number not in study.certified]
+    if not open_:
+        return f"Quality is certified on the test split, read {times}."
+    which = "trial" if len(open_) == 1 else "trials"
+    return (
+        f"Quality is certified on the test split, read {times}; that of {which} "
+        f"{_list(open_)} is still that of the validation split."
+    )
 
 
 def _list(words: list[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -63,18 +65,19 @@ class ShrinkAndImprove(Strategy):
         )
         distil = Distillation(epochs=_any(efforts))
         tune = FineTuning(epochs=_any(efforts))
-        fewer_bits = PostTrainingQuantization(
-            scheme=_any(("static_int8", "dynamic_int8", "float16")),
-            calibration=_any(("minmax", "percentile", "entropy")),
+        static = PostTrainingQuantization(
+            scheme="static_int8", calibration=_any(("minmax", "percentile", "entropy"))
         )
+        other = PostTrainingQuantization(scheme=_any(("dynamic_int8", "float16")))
         return tuple(
             Recipe(steps)
             for steps in (
-                (prune, distil, fewer_bits),
-                (prune, tune, fewer_bits),
-                (distil, fewer_bits),
+                (prune, distil, static),
+                (prune, distil, other),
+                (prune, tune, static),
                 (prune, distil),
-                (fewer_bits,),
+                (distil, static),
+                (static,),
             )
         )
 
@@ -83,7 +86,7 @@ class ShrinkAndImprove(Strategy):
         for recipe in self.opening(history):
             if not history.seen(recipe):
                 return recipe
-        recipes = self.recipes()
+        recipes = [r for r in self.recipes() if not _exhausted(r, history)]
         # A sampler that is sure of itself may repeat what was tried, for ever.
         for sampler in (self.sampler, RandomSearch()):
             for _ in range(ATTEMPTS):
@@ -117,6 +120,17 @@ class ShrinkAndImprove(Strategy):
 def _any(options: tuple[Any, ...]) -> Any:
     """A domain in the place of a value."""
     return Choice(options)
+
+
+def _exhausted(recipe: Recipe, history: History) -> bool:
+    """Whether all of a small space was tried."""
+    options = [d.options for d in recipe.space.values() if isinstance(d, Choice)]
+    if len(options) < len(recipe.space) or math.prod(map(len, options)) > ATTEMPTS:
+        return False
+    return all(
+        history.seen(recipe.bind(dict(zip(recipe.space, values, strict=True))))
+        for values in itertools.product(*options)
+    )
 
 
 def _better(history: History, one: Technique, other: Technique) -> bool:

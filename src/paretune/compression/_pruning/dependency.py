@@ -130,6 +130,7 @@ class Pruner:
 
         After False this object is of no more use.
         """
+        # A trial: whatever the model's own code raises means that it can't be done.
         if place := self._attentions.get(name):
             place.mute(units)
             wanted = self._run()
@@ -139,8 +140,19 @@ class Pruner:
                     return True
                 back()
             return False
-        module = self._modules[name]
-        copies = self._copies[name]
+        with contextlib.suppress(Exception):
+            return self._remove_channels(name, units)
+        return False
+
+    def finished(self) -> nn.Module:
+        """The pruned model."""
+        for name, parameter in _parameters(self._model):
+            parameter.grad = None
+            parameter.requires_grad_(self._trainable[name])
+        return self._model.eval()
+
+    def _remove_channels(self, name: str, units: Sequence[int]) -> bool:
+        module, copies = self._modules[name], self._copies[name]
         apart = width(module) // copies
         gone = [u + c * apart for c in range(copies) for u in units]
         group = self._group(module, sorted(gone))
@@ -149,13 +161,6 @@ class Pruner:
         with muted(group, self._graph):
             wanted = self._run()
         return self._agrees(group.prune, wanted)
-
-    def finished(self) -> nn.Module:
-        """The pruned model."""
-        for name, parameter in _parameters(self._model):
-            parameter.grad = None
-            parameter.requires_grad_(self._trainable[name])
-        return self._model.eval()
 
     def _group(self, module: nn.Module, channels: Iterable[int]) -> Any:
         prune = self._graph.get_pruner_of_module(module).prune_out_channels
@@ -180,6 +185,8 @@ class Pruner:
                 continue
             known += 1
             sums = along(module, values, outward)
+            if max(indices) >= len(sums):
+                return None  # the library follows channels to where there are none
             total.index_add_(0, torch.tensor(roots), sums[torch.tensor(indices)])
         most = max(copies)
         if not known or channels % most or any(most % c for c in copies):
@@ -189,7 +196,6 @@ class Pruner:
     def _agrees(self, change: Callable[[], object], wanted: list[torch.Tensor]) -> bool:
         """Whether the outputs after `change` are those wanted; keeps ties."""
         before = self._outputs
-        # A trial: whatever the model's own code raises means that it can't be done.
         with contextlib.suppress(Exception):
             change()
             if not _tie(self._model, self._ties):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
 from torch import nn
 
 from paretune.core.errors import MeasurementError
+from paretune.core.task import as_arrays
 from paretune.core.technique import Run
 from paretune.infrastructure.formats import torch as torch_format
 
-BATCHES = 8
+SAMPLES = 512
 Norm = nn.modules.batchnorm._BatchNorm
 
 
@@ -41,10 +41,10 @@ def saliency(model: nn.Module, importance: str, run: Run) -> dict[str, torch.Ten
 def _taylor(model: nn.Module, run: Run) -> dict[str, torch.Tensor]:
     weights = {n: p.requires_grad_(True) for n, p in model.named_parameters()}
     found = {n: torch.zeros_like(p, dtype=torch.double) for n, p in weights.items()}
-    done = 0
-    for inputs, targets in itertools.islice(run.task.batches("train"), BATCHES):
+    done = seen = 0
+    for inputs, targets in run.task.batches("train"):
         run.give_way()
-        run.progress("taylor importance", done / BATCHES)
+        run.progress("taylor importance", seen / SAMPLES)
         model.zero_grad()
         outputs = torch_format.call(model, torch_format.tensors(inputs))
         loss = run.task.loss(outputs, torch_format.tensors(targets))
@@ -57,4 +57,7 @@ def _taylor(model: nn.Module, run: Run) -> dict[str, torch.Tensor]:
             if weight.grad is not None:
                 found[name] += (weight.detach() * weight.grad).double() ** 2
         done += 1
+        seen += len(next(iter(as_arrays(inputs, "input").values())))
+        if seen >= SAMPLES:
+            break
     return {name: value / max(done, 1) for name, value in found.items()}

@@ -2,6 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const plot = document.getElementById("plot");
+  if (!plot) return;
   const tip = document.getElementById("tip");
   const selects = { x: document.getElementById("axis-x"), y: document.getElementById("axis-y") };
   const others = document.getElementById("others");
@@ -38,10 +39,13 @@
   // Maps values to pixels; a ratio of 4 or more between extremes reads best as a logarithm.
   function scaleOf(axis, points, from, to) {
     const values = points.flatMap((p) => p.v[axis.key]).filter((v) => v !== null);
-    const limits = data.limits.filter((l) => l.key === axis.key).map((l) => l.value);
-    const near = limits.filter((l) => values.length && l > 0);
-    let low = Math.min(...values, ...near);
-    let high = Math.max(...values, ...near);
+    let low = Math.min(...values), high = Math.max(...values);
+    // A limit that lies far off would squeeze all points into a corner.
+    const reach = high - low || Math.abs(high);
+    for (const { key, value } of data.limits) {
+      const near = axis.log ? value > low / 2 && value < high * 2 : Math.abs(value - (low + high) / 2) < reach;
+      if (key === axis.key && near) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    }
     const log = axis.log && low > 0 && high / low >= 4;
     if (log) {
       const pad = (high / low) ** 0.06;
@@ -69,6 +73,7 @@
 
   function draw() {
     const x = axisOf("x"), y = axisOf("y");
+    if (!x || !y) return;
     const wide = Math.max(280, plot.clientWidth);
     const high = Math.round(Math.max(300, Math.min(460, wide * 0.46)));
     const left = 58, right = wide - 16, top = 14, bottom = high - 50;
@@ -106,20 +111,24 @@
     make("tspan", { class: "hint" }, turned, sense(y, "   ← better", "   better →"));
 
     for (const l of data.limits) {
-      const breaks = l.operator === "<=" ? 1 : -1;
-      if (l.key === x.key && l.value >= X.low && l.value <= X.high) {
-        const at = X.at(l.value), end = breaks > 0 ? right : left;
+      const across = l.key === x.key, S = across ? X : Y;
+      if (l.key !== x.key && l.key !== y.key) continue;
+      const upper = l.operator === "<=";
+      if (upper ? l.value > S.high : l.value < S.low) continue;
+      const off = upper ? l.value < S.low : l.value > S.high;
+      const at = S.at(Math.min(Math.max(l.value, S.low), S.high));
+      const text = off ? `${l.text} (off the chart)` : l.text;
+      if (across) {
+        const end = upper ? right : left, after = right - at > 200;
         make("rect", { class: "shade", x: Math.min(at, end), width: Math.abs(end - at), y: top, height: bottom - top }, svg);
-        make("line", { class: "limit", x1: at, x2: at, y1: top, y2: bottom }, svg);
-        const far = right - at > 150;
-        make("text", { class: "limit-text", x: at + (far ? 6 : -6), y: bottom - 8,
-          "text-anchor": far ? "start" : "end" }, svg, l.text);
-      }
-      if (l.key === y.key && l.value >= Y.low && l.value <= Y.high) {
-        const at = Y.at(l.value), end = breaks > 0 ? top : bottom;
+        if (!off) make("line", { class: "limit", x1: at, x2: at, y1: top, y2: bottom }, svg);
+        make("text", { class: "limit-text", x: at + (after ? 6 : -6), y: bottom - 8,
+          "text-anchor": after ? "start" : "end" }, svg, text);
+      } else {
+        const end = upper ? top : bottom, below = bottom - at > 30;
         make("rect", { class: "shade", y: Math.min(at, end), height: Math.abs(end - at), x: left, width: right - left }, svg);
-        make("line", { class: "limit", y1: at, y2: at, x1: left, x2: right }, svg);
-        make("text", { class: "limit-text", x: right - 6, y: at + 15, "text-anchor": "end" }, svg, l.text);
+        if (!off) make("line", { class: "limit", y1: at, y2: at, x1: left, x2: right }, svg);
+        make("text", { class: "limit-text", x: right - 6, y: at + (below ? 15 : -6), "text-anchor": "end" }, svg, text);
       }
     }
     const shown = points.filter((p) => p.kind !== "other");
@@ -225,13 +234,14 @@
       document.getElementById("detail").parentElement.scrollIntoView({ block: "nearest" });
     });
   for (const control of [selects.x, selects.y, others]) control.addEventListener("change", draw);
-  let drawn = 0;
+  document.getElementById("chart").hidden = false;
+  let drawn = plot.clientWidth;
+  draw();
   new ResizeObserver(() => requestAnimationFrame(() => {
     if (plot.clientWidth === drawn) return;
     drawn = plot.clientWidth;
     draw();
   })).observe(plot);
-  document.getElementById("chart").hidden = false;
   const wanted = Number(/^#trial-(\d+)$/.exec(location.hash)?.[1] ?? chosen);
   choose(data.points.some((p) => p.n === wanted) ? wanted : chosen);
 })();
