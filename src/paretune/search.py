@@ -277,6 +277,7 @@ class Search:
 
     def _settle(self) -> None:
         """The full protocol for all that may be on the frontier, until that holds."""
+        lost: set[int] = set()
         for _ in range(0 if self.quick else ROUNDS):
             study = self.study()
             found = frontier(study)
@@ -287,15 +288,27 @@ class Search:
             ]
             if study.baseline and study.baseline not in likely:
                 likely.append(study.baseline)
-            unsure = [t for t in likely if _screened(t)]
+            unsure = [t for t in likely if _screened(t) and t.number not in lost]
             if not unsure or self._stop.is_set():
                 return
             self._tell(f"measuring {len(unsure)} artifacts in full")
-            full = self.experiment.in_full(self.workers[0], unsure)
-            for trial, figures in zip(unsure, full, strict=True):
-                self.store.amend(study.name, trial.number, figures)
-                merged = {**trial.measurements, **figures}
-                self._finished[trial.number] = replace(trial, measurements=merged)
+            try:
+                self._in_full(unsure)
+            except WorkFailed:  # one of them brings the others down: each by itself
+                for trial in unsure:
+                    try:
+                        self._in_full([trial])
+                    except WorkFailed as failed:
+                        lost.add(trial.number)
+                        what = f"trial {trial.number} stays screened: {failed.message}"
+                        self.on_event("warning", {"what": what})
+
+    def _in_full(self, trials: Sequence[Trial]) -> None:
+        full = self.experiment.in_full(self.workers[0], trials)
+        for trial, figures in zip(trials, full, strict=True):
+            self.store.amend(self._before.name, trial.number, figures)
+            merged = {**trial.measurements, **figures}
+            self._finished[trial.number] = replace(trial, measurements=merged)
 
     def _tell(self, what: str) -> None:
         self.on_event("phase", {"what": what})

@@ -13,7 +13,12 @@ from paretune.engine.bench import Bench
 from paretune.engine.tasks import find_task
 
 _MEMORY = re.compile(r"can't allocate|not enough memory|bad_alloc|out of memory", re.I)
-_WORDS = {"nan": "nan", "oom": "oom"}
+_WORDS = {
+    "nan": "nan",
+    "launch-crash": "crash",
+    "launch-timeout": "timeout",
+    "launch-oom": "oom",
+}
 
 
 def answer(
