@@ -4,7 +4,7 @@ Only the train split that the package ships is trained on. The validation accura
 shown, nothing is chosen by it: the weights are the moving average at the end. The test
 split is read once, after that.
 
-    python scripts/train_fashion.py [--epochs 100] [--out FILE]
+    python scripts/train_fashion.py [--epochs 80] [--out FILE]
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def train(task: Fashion, epochs: int) -> nn.Module:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=FOLDER / "baseline.safetensors")

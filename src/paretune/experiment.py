@@ -34,6 +34,7 @@ class Experiment:
         budget: what the device allows.
         wanted: footprint metrics that the objectives name.
         timeout_s: of one operation of a worker.
+        quick: measure nothing by the full protocol.
         baseline: trial 0, once there is one.
     """
 
@@ -42,6 +43,7 @@ class Experiment:
     wanted: tuple[str, ...]
     ledger: Ledger
     timeout_s: float = 3600.0
+    quick: bool = False
     baseline: Trial | None = None
     _known: dict[str, Figures] = field(default_factory=dict, repr=False)
     _locks: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
@@ -79,20 +81,9 @@ class Experiment:
         )
 
     def in_full(self, worker: Worker, trials: Sequence[Trial]) -> list[Figures]:
-        """Latency by the full protocol and peak memory of each trial's artifact."""
-        meters = sorted({"peak_memory", *self._meters()})
-        return self._measure(worker, [str(t.artifact) for t in trials], meters, "full")
-
-    def noise(self, worker: Worker) -> float:
-        """By what share the baseline's latency differs from itself on this host."""
-        told = self.do(worker, "noise", {"baseline": self._base()})
-        return float(told["noise"])
-
-    def certify(self, worker: Worker, trials: Sequence[Trial]) -> list[Figures]:
-        """Quality on the test split."""
-        artifacts = [t.artifact for t in trials]
-        told = self.do(worker, "certify", {"artifacts": artifacts})
-        return [_figures(m) for m in told["measurements"]]
+        """Latency of each trial's artifact by the full protocol."""
+        artifacts = [str(t.artifact) for t in trials]
+        return self._measure(worker, artifacts, self._meters(), "full")
 
     def do(
         self, worker: Worker, operation: str, arguments: Mapping[str, Any]
@@ -118,10 +109,14 @@ class Experiment:
         static = _figures(told["measurements"])
         if self._broken(static):
             return static  # too big already: not worth a stopwatch
-        (timed,) = self._measure(
-            worker, [told["artifact"]], self._meters(), "screening"
-        )
-        return static | timed
+        full = self.baseline is None and not self.quick  # all else is judged by it
+        artifact = str(told["artifact"])
+        figures = static
+        for meters in (self._meters(), ["peak_memory"]):  # the latter needs no silence
+            protocol = "full" if full else "screening"
+            (taken,) = self._measure(worker, [artifact], meters, protocol)
+            figures = figures | taken
+        return figures
 
     def _realise(self, worker: Worker, recipe: Recipe, judge: bool) -> dict[str, Any]:
         arguments = {
@@ -145,6 +140,8 @@ class Experiment:
             "protocol": protocol,
         }
         told = self.do(worker, "measure", arguments)
+        if protocol == "full" and "latency" in meters:
+            self.ledger.arm_s = told["cost"]["measure_s"] / (len(artifacts) + 1)
         return [_figures(m) for m in told["measurements"]]
 
     def _base(self) -> str | None:
@@ -155,8 +152,9 @@ class Experiment:
         return (self.budget.metrics | {*self.wanted, *ALWAYS}) & FOOTPRINT.keys()
 
     def _meters(self) -> list[str]:
-        static = {"size", "parameters", "macs"}
-        return sorted({METER_OF.get(m, m) for m in self._metrics() - static})
+        """Those that want a stopwatch, and silence."""
+        others = {"size", "parameters", "macs", "peak_memory"}
+        return sorted({METER_OF.get(m, m) for m in self._metrics() - others})
 
     def _broken(self, footprint: Figures) -> tuple[Constraint, ...]:
         """What the footprint breaks for certain: training can't mend it."""

@@ -383,4 +383,5 @@ def _draw(trial: Trial, objective: Objective, axis: int, study: Study) -> np.nda
     if m.kind == "peak" or paired is None:
         return np.resize(rng.permutation(m.replicates), RESAMPLES)
     _, variance, freedom = paired
-    return middle * np.exp(rng.standard_t(freedom, RESAMPLES) * math.sqrt(variance))
+    drawn = rng.standard_t(freedom, RESAMPLES) * math.sqrt(variance)
+    return middle * np.exp(drawn.clip(-50.0, 50.0))  # two launches draw far out

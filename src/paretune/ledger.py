@@ -32,6 +32,7 @@ class Ledger:
         self._idle_since = self._began
         self._idle_s = 0.0
         self._trials: list[float] = []
+        self.arm_s = 0.0  # what one of several takes to be measured in full
 
     @contextmanager
     def busy(self) -> Iterator[None]:

@@ -24,7 +24,8 @@ from paretune.core.study import Study
 from paretune.core.trial import STOPPED, Trial
 from paretune.core.worker import Worker, WorkFailed
 from paretune.experiment import Experiment
-from paretune.frontier import frontier
+from paretune.frontier import Frontier, frontier
+from paretune.measurement.latency import noise
 from paretune.store.trials import Claim, Lease, Trials
 
 POSSIBLE = 0.05  # P(on frontier) above which a trial is measured in full
@@ -41,12 +42,10 @@ class Limits:
     Attributes:
         seconds: of wall time over the whole study, earlier searches included.
         trials: finished ones, the baseline not counted.
-        reserve: share of the time kept for settling the frontier.
     """
 
     seconds: float | None = None
     trials: int | None = None
-    reserve: float = 0.3
 
 
 @dataclass
@@ -62,8 +61,6 @@ class Search:
         study: gives the study as the store has it.
         limits: when to end.
         seed: of the proposals.
-        quick: trust the screening protocol, for a first look: no noise floor, and no
-            full measurement of the frontier.
         on_event: told what happens: "phase" {"what"}, "start" {"number", "recipe"},
             "trial" {"trial", "recipe"}.
     """
@@ -76,7 +73,6 @@ class Search:
     study: Callable[[], Study]
     limits: Limits
     seed: int = 0
-    quick: bool = False
     on_event: Event = field(default=lambda kind, facts: None)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -137,7 +133,7 @@ class Search:
         }
 
     def _baseline(self) -> None:
-        """Trial 0 and the host's noise; everything is compared with them."""
+        """Trial 0 and this host's noise; everything is compared with them."""
         name = self._before.name
         if 0 not in self._finished:
             self._tell("exporting and measuring the baseline")
@@ -153,10 +149,10 @@ class Search:
         self.experiment.baseline = base
         for trial in self._finished.values():
             self.experiment.remember(trial, catalog.recipe(trial.steps))
-        if not self._before.noise and not self.quick:
-            self._tell("measuring how much this host differs from itself")
-            noise = self.experiment.noise(self.workers[0])
-            self.store.update_study(name, "noise", noise)
+        if not self.experiment.quick:  # the baseline was timed against itself
+            self.store.update_study(
+                name, "noise", noise(base.measurements["latency_p50"])
+            )
         self._possible(base)
 
     def _possible(self, base: Trial) -> None:
@@ -221,8 +217,11 @@ class Search:
         """Whether a usual trial, and settling after it, still fit into the time."""
         if self.limits.seconds is None:
             return True
-        spent = self._costs()["wall_s"] + self.experiment.ledger.usual_trial_s
-        return spent < self.limits.seconds * (1 - self.limits.reserve)
+        ledger = self.experiment.ledger
+        to_settle = len(_likely(frontier(self.study()))) + len(self._pending) + 1
+        settling = ledger.arm_s * (to_settle + 1)  # the baseline runs along
+        spent = self._costs()["wall_s"] + ledger.usual_trial_s + settling
+        return spent < self.limits.seconds
 
     def _history(self) -> History:
         trials = tuple(sorted(self._finished.values(), key=lambda t: t.number))
@@ -260,7 +259,8 @@ class Search:
                 trial = _failed(claim, recipe, "failed:error", error.message)
         with self._lock:
             if trial.ok and recipe.steps:
-                self.experiment.ledger.trial(self.experiment.ledger.wall_s - begin)
+                ledger = self.experiment.ledger
+                ledger.trial(ledger.wall_s - begin)
             self.store.finish(claim, trial)
             self._finished[trial.number] = trial
         self._end(trial.number, recipe)
@@ -278,14 +278,9 @@ class Search:
     def _settle(self) -> None:
         """The full protocol for all that may be on the frontier, until that holds."""
         lost: set[int] = set()
-        for _ in range(0 if self.quick else ROUNDS):
+        for _ in range(0 if self.experiment.quick else ROUNDS):
             study = self.study()
-            found = frontier(study)
-            likely = [
-                t
-                for t in (*found.members, *found.dominated)
-                if t in found.members or found.probability[t.number] > POSSIBLE
-            ]
+            likely = _likely(frontier(study))
             if study.baseline and study.baseline not in likely:
                 likely.append(study.baseline)
             unsure = [t for t in likely if _screened(t) and t.number not in lost]
@@ -312,6 +307,12 @@ class Search:
 
     def _tell(self, what: str) -> None:
         self.on_event("phase", {"what": what})
+
+
+def _likely(found: Frontier) -> list[Trial]:
+    """The members, and all others that might be."""
+    others = (t for t in found.dominated if found.probability[t.number] > POSSIBLE)
+    return [*found.members, *others]
 
 
 def _screened(trial: Trial) -> bool:

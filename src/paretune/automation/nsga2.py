@@ -32,7 +32,7 @@ class NSGA2(Sampler):
         "EMO 2009:183-197"
     )
 
-    population: int = 8
+    population: int = 5
 
     def next(
         self, recipes: Sequence[Recipe], history: History, rng: np.random.Generator

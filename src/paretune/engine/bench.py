@@ -150,15 +150,6 @@ class Bench:
         spent = time.monotonic() - begin - waited
         return {"measurements": found, "cost": {"measure_s": spent, "wait_s": waited}}
 
-    def noise(self, baseline: str) -> dict[str, Any]:
-        """By how much the baseline's latency differs from itself on this host."""
-        from paretune.measurement.latency import Latency
-
-        begin = time.monotonic()
-        with Quiet().measuring():
-            share = Latency("full").noise_floor(self._subject(self._artifact(baseline)))
-        return {"noise": share, "cost": {"measure_s": time.monotonic() - begin}}
-
     def certify(self, artifacts: Sequence[str]) -> dict[str, Any]:
         """Quality of artifacts in the store on the test split."""
         with Quiet().working() as give_way:

@@ -21,7 +21,7 @@ from paretune.engine.tasks import raised, source_of
 from paretune.measurement.quality import outputs_of, scores
 
 FINGERPRINTED = 50  # training batches that the fingerprint reads
-TIMED = 4  # training batches that the estimate of an epoch takes
+TIMED = 4  # training steps that the estimate of an epoch takes
 LOW = 30  # samples below which no quality difference of use can be seen
 
 
@@ -91,17 +91,27 @@ def _enough(task: Task, split: str, count: int) -> None:
 
 def _epoch(task: Task, model: Any) -> float:
     """Seconds that a pass over the training split takes with one thread, roughly."""
+    from paretune.infrastructure.formats import _training
     from paretune.infrastructure.formats import torch as torch_format
 
-    student = torch_format.clone(model).train()
-    batches, took = 0, math.inf
-    for batches, (inputs, targets) in enumerate(_batches(task, "train"), 1):
-        if batches <= TIMED:
-            begin = time.monotonic()
-            outputs = torch_format.call(student, torch_format.tensors(inputs))
-            task.loss(outputs, torch_format.tensors(targets)).backward()
-            took = min(took, time.monotonic() - begin)
-    return batches * took
+    first: tuple[Any, Any] = (None, None)
+
+    def step(mode: Any, student: Any) -> None:
+        outputs = mode.call(student, torch_format.tensors(first[0]))
+        task.loss(outputs, torch_format.tensors(first[1])).backward()
+
+    batches = 0
+    for batch in _batches(task, "train"):
+        first = batch if batches == 0 else first
+        batches += 1
+    mode = _training.fastest(model, step)
+    student = mode.prepare(torch_format.clone(model).train())
+    took = []
+    for _ in range(TIMED):
+        begin = time.monotonic()
+        step(mode, student)
+        took.append(time.monotonic() - begin)
+    return batches * min(took)
 
 
 def _reference(model: Any) -> Any:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from paretune.automation.nsga2 import NSGA2
 from paretune.automation.random_search import RandomSearch
-from paretune.automation.tpe import TPE
 from paretune.compression.post_training_quantization import PostTrainingQuantization
 from paretune.compression.structured_pruning import StructuredPruning
 from paretune.core.budget import FOOTPRINT
@@ -26,7 +26,7 @@ from paretune.learning.fine_tuning import FineTuning
 # Coarse grids on purpose: recipes that agree in their first steps share the work of
 # them, and a finer step is smaller than the noise of training.
 RATIOS = tuple(round(0.05 * n, 2) for n in range(2, 19))
-LADDER = (0.5, 0.3, 0.65, 0.8)
+LADDER = (0.5, 0.3, 0.7, 0.85, 0.6, 0.8)
 ATTEMPTS = 25  # of each sampler
 _PRUNING = StructuredPruning.name()
 
@@ -41,7 +41,7 @@ class ShrinkAndImprove(Strategy):
 
     Attributes:
         sampler: chooses among recipes and their parameters after the ladder.
-        epochs: of the usual training; the search also tries twice as many.
+        epochs: of the usual training; the search also tries half as many.
 
     Example:
         >>> from paretune.core.strategy import Objective
@@ -52,12 +52,12 @@ class ShrinkAndImprove(Strategy):
 
     source: ClassVar[str] = "Menghani 2023, arXiv:2106.08962"
 
-    sampler: Sampler = field(default_factory=TPE)
+    sampler: Sampler = field(default_factory=NSGA2)
     epochs: int = 5
 
     def recipes(self) -> tuple[Recipe, ...]:
         """The free recipes that this strategy searches over."""
-        efforts = tuple(dict.fromkeys((self.epochs, min(2 * self.epochs, 100))))
+        efforts = tuple(dict.fromkeys((self.epochs, max(1, self.epochs // 2))))
         prune = StructuredPruning(
             ratio=_any(RATIOS),
             importance=_any(("magnitude", "taylor")),
