@@ -47,7 +47,9 @@ def test_a_search_ends_with_a_frontier(study):
 
 
 def test_every_trial_says_what_its_steps_did(study):
-    trained = [t for t in study.trials if any(s["step"] == "distillation" for s in t.trace)]
+    trained = [
+        t for t in study.trials if any(s["step"] == "distillation" for s in t.trace)
+    ]
     assert trained
     names = [s["step"] for s in trained[0].trace]
     assert names[0] == "baseline" and "export" in names
@@ -129,7 +131,12 @@ def test_an_interrupt_keeps_what_was_finished(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         api.optimize(
-            ConvNet(), study="cut", store=tmp_path, trials=3, on_event=interrupt, **QUICK
+            ConvNet(),
+            study="cut",
+            store=tmp_path,
+            trials=3,
+            on_event=interrupt,
+            **QUICK,
         )
     kept = api.load("cut", tmp_path)
     assert [t.number for t in kept.trials if t.ok] == [0, 1]

@@ -28,6 +28,7 @@ WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|[:;=][-o']?[()dp/|]|<3|[!?]")
 PADDING, UNKNOWN, START = 0, 1, 2
 LENGTH = 40
 VOCABULARY = 6_000
+STEM = 4
 HIDE = 0.15
 
 
@@ -61,6 +62,9 @@ def data_file(data: Path | None = None) -> Path:
 class Tokenizer:
     """Lower-case words, emoticons, "!" and "?", each with a number of its own.
 
+    A word without one takes that of the longest known word that it begins with, of
+    STEM letters or more: "disappointingly" becomes "disappointing".
+
     Args:
         texts: what the vocabulary is taken from: the most frequent words first, those
             of one count in alphabetical order; words met once are left out.
@@ -75,8 +79,12 @@ class Tokenizer:
     def __call__(self, text: str) -> np.ndarray:
         """int64 (LENGTH,): a start mark, the words, padding."""
         words = WORD.findall(text.lower())[: LENGTH - 1]
-        numbers = [START, *(self.numbers.get(word, UNKNOWN) for word in words)]
+        numbers = [START, *map(self._number, words)]
         return np.array(numbers + [PADDING] * (LENGTH - len(numbers)), np.int64)
+
+    def _number(self, word: str) -> int:
+        starts = [word, *(word[:end] for end in range(len(word) - 1, STEM - 1, -1))]
+        return next((self.numbers[s] for s in starts if s in self.numbers), UNKNOWN)
 
 
 class Attention(nn.Module):
@@ -168,10 +176,12 @@ class Sentiment(Held, Task):
 
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(token numbers int64 (n, LENGTH), labels int64 (n,): 1 is positive)."""
-        splits = _splits(data_file(self.data))
+        splits = scored(data_file(self.data))
         if name not in splits:
             raise TaskError("data-split", f"sentiment has no split {name!r}.")
-        return splits[name]
+        tokens, scores = splits[name]
+        clear = np.abs(scores) > NEUTRAL
+        return tokens[clear], (scores[clear] > 0).astype(np.int64)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs, targets)
@@ -200,30 +210,31 @@ def _split_of(record: dict[str, Any]) -> str:
 
 
 @cache
-def _splits(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each split; a snippet that reads the same as one of another split is left out."""
-    texts: dict[str, list[tuple[str, int]]] = {name: [] for name, _ in SHARES}
+def scored(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(token numbers, mean human scores from -4 to 4) by split, neutral ones too.
+
+    A snippet that reads the same as an earlier one is left out, wherever that one is.
+    """
+    texts: dict[str, list[tuple[str, float]]] = {name: [] for name, _ in SHARES}
     texts["train"] = []
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
-            if abs(record["score"]) > NEUTRAL:
-                label = int(record["score"] > 0)
-                texts[_split_of(record)].append((record["text"], label))
+            texts[_split_of(record)].append((record["text"], record["score"]))
     tokenizer = Tokenizer(text for text, _ in texts["train"])
     seen: set[bytes] = set()
     splits = {}
     for name, members in texts.items():
-        rows, labels = [], []
-        for text, label in members:
+        rows, scores = [], []
+        for text, score in members:
             numbers = tokenizer(text)
             if numbers.tobytes() not in seen:
                 seen.add(numbers.tobytes())
                 rows.append(numbers)
-                labels.append(label)
+                scores.append(score)
         if not rows:
             raise TaskError("data-empty", f"{path} has no snippets for {name!r}.")
-        splits[name] = np.stack(rows), np.array(labels, np.int64)
+        splits[name] = np.stack(rows), np.array(scores, np.float32)
     return splits
 
 

@@ -314,12 +314,12 @@ def _workers(
 def _epochs(asked: Options, epoch_s: float, workers: int) -> int:
     """Epochs of a training, so that the search affords a useful number of them.
 
-    About two fifths of a search goes into training; a pruned student with its teacher
+    Somewhat less than half of a search goes into training; a pruned student with its teacher
     takes about two thirds of what an epoch of the baseline does.
     """
     if asked.seconds is None:
         return 5
-    one = 0.4 * asked.seconds * workers / TRAININGS
+    one = 0.45 * asked.seconds * workers / TRAININGS
     return int(min(30, max(1, one / max(0.65 * epoch_s, 1e-3))))
 
 

@@ -70,7 +70,7 @@ def test_the_same_history_and_generator_give_the_same_proposal(name, seed, count
 
 @samplers
 def test_other_generators_give_other_proposals(name):
-    recipes = SPACES["mixed"]
+    recipes = SPACES["one"]
     history = random_history(recipes, 0, 12)
     proposals = {
         SAMPLERS[name]().next(recipes, history, np.random.default_rng(seed)).digest

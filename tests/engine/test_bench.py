@@ -46,7 +46,9 @@ def test_a_second_time_costs_no_export(bench, fingerprint):
 def test_quantized_is_smaller_and_reported_against_its_float_source(bench, fingerprint):
     base = bench.realise([], fingerprint)
     told = bench.realise([INT8], fingerprint)
-    size = {k: r["measurements"]["size"]["values"][0] for k, r in (("b", base), ("q", told))}
+    size = {
+        k: r["measurements"]["size"]["values"][0] for k, r in (("b", base), ("q", told))
+    }
     assert size["q"] < size["b"]
     assert 0.5 <= told["parity"]["agreement"] <= 1.0
 

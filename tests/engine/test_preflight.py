@@ -120,7 +120,9 @@ def test_unequal_numbers_of_inputs_and_targets():
 def test_a_loader_that_can_be_read_once():
     class Once(ConvNet):
         def __init__(self):
-            self.kept = {s: iter(list(super(Once, self).batches(s))) for s in self.counts}
+            self.kept = {
+                s: iter(list(super(Once, self).batches(s))) for s in self.counts
+            }
 
         def batches(self, split):
             return self.kept[split]

@@ -63,9 +63,7 @@ def test_a_file_that_raises_shows_the_users_own_line(tmp_path, source, place):
 def test_a_file_with_two_tasks_asks_which(tmp_path):
     file = tmp_path / "two.py"
     file.write_text(
-        "from tests.toys import ConvNet\n"
-        "class A(ConvNet): ...\n"
-        "class B(ConvNet): ...\n"
+        "from tests.toys import ConvNet\nclass A(ConvNet): ...\nclass B(ConvNet): ...\n"
     )
     with pytest.raises(TaskError, match="A, B"):
         find_task(str(file))

@@ -113,7 +113,6 @@ class ShrinkAndImprove(Strategy):
         for ratio in LADDER:
             if low < ratio < high:
                 yield Recipe((StructuredPruning(ratio=ratio), distil, bits))
-        yield Recipe((distil, bits))
         yield Recipe((half,))
 
 
