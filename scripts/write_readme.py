@@ -1,6 +1,6 @@
 """Fills in the parts of the README that are generated: the catalogue and the figures.
 
-    python scripts/write_readme.py
+python scripts/write_readme.py
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def put(text: str, name: str, content: str) -> str:
 def catalogue() -> str:
     """A table of techniques with their papers, and the other members."""
     rows = ["| area | technique | source |", "|---|---|---|"]
-    for name in sorted(catalog.TECHNIQUES, key=lambda n: (catalog.TECHNIQUES.area(n), n)):
+    for name in sorted(
+        catalog.TECHNIQUES, key=lambda n: (catalog.TECHNIQUES.area(n), n)
+    ):
         member = catalog.TECHNIQUES[name]
         rows.append(f"| {member.area()} | `{name}` | {member.source} |")
     for what, members in (

@@ -90,7 +90,7 @@ def test_every_command_works(command, place):
 
 def test_the_script_works(place):
     (script,) = (block for kind, block in BLOCKS if kind == "python")
-    assert len([x for x in script.splitlines() if x.strip()]) <= 12
+    assert len([x for x in script.splitlines() if x.strip()]) <= 10
     quick = script.replace("seconds=600", "trials=1, quick=True, epochs=1, workers=1")
     assert quick != script
     file = place / "script.py"

@@ -243,17 +243,17 @@ def pick(study: Study, which: str = "best") -> Trial:
     return ways[which]() or members[0]
 
 
-def export(study: Study, folder: Path, which: str = "best") -> list[Path]:
+def export(study: Study, folder: Path | str, which: str = "best") -> list[Path]:
     """A deploy bundle of a member in `folder`; the files that it has."""
-    return bundles.bundle(study, pick(study, which), folder)
+    return bundles.bundle(study, pick(study, which), Path(folder))
 
 
-def write_report(study: Study, path: Path) -> Path:
+def write_report(study: Study, path: Path | str) -> Path:
     """One self-contained HTML page at `path`."""
     text = io.StringIO()
     page.page(study, text)
-    path.write_text(text.getvalue(), encoding="utf-8")
-    return path
+    Path(path).write_text(text.getvalue(), encoding="utf-8")
+    return Path(path)
 
 
 def apply(
@@ -314,8 +314,8 @@ def _workers(
 def _epochs(asked: Options, epoch_s: float, workers: int) -> int:
     """Epochs of a training, so that the search affords a useful number of them.
 
-    Somewhat less than half of a search goes into training; a pruned student with its teacher
-    takes about two thirds of what an epoch of the baseline does.
+    Somewhat less than half of a search goes into training; a pruned student with its
+    teacher takes about two thirds of what an epoch of the baseline does.
     """
     if asked.seconds is None:
         return 5

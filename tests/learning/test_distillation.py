@@ -62,7 +62,7 @@ def test_the_student_agrees_with_its_teacher_without_a_target(taught):
 
 def test_a_teacher_of_the_tasks_own_is_found_by_name(taught):
     class Taught(ConvNet):
-        teachers = {"big": taught.model}  # noqa: RUF012
+        teachers = {"big": taught.model}
 
     task = Taught()  # its own model is untrained: only "big" can teach
     step = Distillation(epochs=10, learning_rate=1e-2, weight=1.0, teacher="big")

@@ -89,7 +89,7 @@ class ShrinkAndImprove(Strategy):
         recipes = [r for r in self.recipes() if not _exhausted(r, history)]
         # A sampler that is sure of itself may repeat what was tried, for ever.
         for sampler in (self.sampler, RandomSearch()):
-            for _ in range(ATTEMPTS):
+            for _ in range(ATTEMPTS if recipes else 0):
                 recipe = sampler.next(recipes, history, rng)
                 if not history.seen(recipe):
                     return recipe
