@@ -9,13 +9,13 @@ import io
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from paretune import catalog, studies
 from paretune.core.budget import FOOTPRINT, Budget
-from paretune.core.errors import StoreError, nearest
+from paretune.core.errors import RecipeError, StoreError, nearest
 from paretune.core.measurement import Measurement
 from paretune.core.recipe import Recipe, canonical
 from paretune.core.study import Study
@@ -29,6 +29,7 @@ from paretune.ledger import Ledger
 from paretune.report import bundle as bundles
 from paretune.report import page, verdict
 from paretune.search import Event, Limits, Search
+from paretune.store.artifacts import Artifacts
 from paretune.store.trials import Trials
 
 TRAININGS = 8  # that a search should afford: what an epoch costs decides their length
@@ -106,6 +107,8 @@ def optimize(
     sampler = catalog.SAMPLERS[asked.sampler]()
     root = (asked.store or studies.default_store()).resolve()
     store = Trials.open(root)
+    count = 1 if asked.worker == "in_process" else asked.workers or os.cpu_count() or 1
+    ledger = Ledger(count)
     with _workers(task, asked, root, on_progress) as crew:
         on_event("phase", {"what": "loading the task"})
         told = crew[0].do("describe", {})
@@ -130,8 +133,12 @@ def optimize(
         store.create_study(name, spec)
         lease = store.acquire(name, f"{os.getpid()}", os.getpid(), socket.gethostname())
         try:
+            facts = store.facts(name)
+            _same_host(facts.get("environment"), found["environment"], on_event)
             store.update_study(name, "environment", found["environment"])
-            ledger = Ledger(len(crew))
+            epochs = asked.epochs or facts.get("epochs")
+            epochs = epochs or _epochs(asked, found["epoch_s"], len(crew))
+            store.update_study(name, "epochs", epochs)  # a resumed study keeps them
             budget = Budget.parse(asked.require, told["metrics"])
             experiment = Experiment(
                 found["fingerprint"],
@@ -140,11 +147,12 @@ def optimize(
                 ledger,
                 asked.timeout_s,
                 asked.quick,
+                found["environment"]["digest"],
             )
-            epochs = asked.epochs or _epochs(asked, found["epoch_s"], len(crew))
             on_event("study", {"name": name, "epochs": epochs, **found})
             search = Search(
                 store,
+                Artifacts(root),
                 lease,
                 strategy_type(sampler=sampler, epochs=epochs),  # type: ignore[call-arg]
                 crew,
@@ -183,7 +191,8 @@ def certify(
     """
     root = (store or studies.default_store()).resolve()
     trials = Trials.open(root, create=False)
-    reference = task or trials.snapshot(study.name)["spec"]["reference"]
+    spec = trials.snapshot(study.name)["spec"]
+    reference = task or spec["reference"]
     if reference is None:
         raise StoreError(
             "task-needed",
@@ -195,13 +204,20 @@ def certify(
     if study.baseline:
         chosen[0] = study.baseline
     with _workers(reference, asked, root, on_progress) as (worker, *_):
+        if worker.do("preflight", {})["fingerprint"] != spec["fingerprint"]:
+            raise StoreError(
+                "resume-mismatch",
+                f"the task's model, data or code is not what study {study.name!r} was "
+                "searched with; restore it (and --data), or begin another study.",
+            )
+        reading = trials.read_test(study.name)  # counted even if it is cut short
         artifacts = [t.artifact for t in chosen.values()]
         told = worker.do("certify", {"artifacts": artifacts})
     taken = {
         number: {k: Measurement.from_json(m) for k, m in figures.items()}
         for number, figures in zip(chosen, told["measurements"], strict=True)
     }
-    trials.certify(study.name, taken)
+    trials.certify(study.name, taken, reading)
     return studies.load_study(study.name, trials, root)
 
 
@@ -220,7 +236,7 @@ def pick(study: Study, which: str = "best") -> Trial:
         raise StoreError(
             "frontier-empty", f"study {study.name!r} has no frontier yet; run it first."
         )
-    if which.isdigit():
+    if which.isdecimal():
         for trial in study.trials:
             if trial.number == int(which) and trial.ok:
                 return trial
@@ -252,43 +268,66 @@ def write_report(study: Study, path: Path | str) -> Path:
     """One self-contained HTML page at `path`."""
     text = io.StringIO()
     page.page(study, text)
-    Path(path).write_text(text.getvalue(), encoding="utf-8")
+    with writing(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text.getvalue(), encoding="utf-8")
     return Path(path)
+
+
+@contextlib.contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turns an error of the file system into a sentence.
+
+    Raises:
+        StoreError: `path` can't be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            "output", f"can't write {path}: {error.strerror}; name another place."
+        ) from error
 
 
 def apply(
     recipe: Recipe,
     task: Task | str,
-    target: Target = Target(),  # noqa: B008 frozen
+    target: Target | None = None,
     store: Path | None = None,
     on_progress: Progress = _quiet,
 ) -> tuple[Trial, Path]:
-    """One recipe on a task's model: its figures against the baseline's, and its file.
+    """One recipe on a task's model: its figures beside the baseline's, and its file.
 
     Raises:
         RecipeError: its steps can't follow one another, or a parameter is still free.
+        WorkFailed: a step failed.
     """
     recipe.check()
+    if recipe.space:
+        free = ", ".join(recipe.space)
+        raise RecipeError("recipe-free", f"{free}: give each a value, not a domain.")
     root = (store or studies.default_store()).resolve()
-    asked = Options(target=target, workers=1)
+    asked = Options(target=target or Target(), workers=1)
     with _workers(task, asked, root, on_progress) as (worker, *_):
         found = worker.do("preflight", {})
         experiment = Experiment(found["fingerprint"], Budget(), (), Ledger(1))
         experiment.baseline = experiment.trial(worker, 0, Recipe())
         trial = experiment.trial(worker, 1, recipe)
+        (full,) = experiment.in_full(worker, [trial])
+    trial = replace(trial, measurements={**trial.measurements, **full})
     return trial, root / "artifacts" / str(trial.artifact) / f"model.{trial.format}"
 
 
 def measure(
     artifact: Path,
     task: Task | str,
-    target: Target = Target(),  # noqa: B008 frozen
+    target: Target | None = None,
     store: Path | None = None,
     on_progress: Progress = _quiet,
 ) -> dict[str, Measurement]:
     """One file on one target, by the full protocol."""
     root = (store or studies.default_store()).resolve()
-    asked = Options(target=target, workers=1)
+    asked = Options(target=target or Target(), workers=1)
     with _workers(task, asked, root, on_progress) as (worker, *_):
         told = worker.do("judge", {"path": str(artifact.resolve())})
         return {k: Measurement.from_json(m) for k, m in told["measurements"].items()}
@@ -309,6 +348,16 @@ def _workers(
     finally:
         for worker in crew:
             worker.close()
+
+
+def _same_host(before: Any, now: Mapping[str, Any], on_event: Event) -> None:
+    """Warns where a study goes on in another environment than it began in."""
+    if before and before.get("digest") != now["digest"]:
+        what = (
+            "this host, runtime or version is not what the study began on: its latency "
+            "figures are not comparable with new ones; better begin another --study."
+        )
+        on_event("warning", {"what": what})
 
 
 def _epochs(asked: Options, epoch_s: float, workers: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paretune.core.budget import FOOTPRINT, Budget, Constraint
@@ -35,6 +35,7 @@ class Experiment:
         wanted: footprint metrics that the objectives name.
         timeout_s: of one operation of a worker.
         quick: measure nothing by the full protocol.
+        environment: digest of what measurements are taken on here.
         baseline: trial 0, once there is one.
     """
 
@@ -44,16 +45,28 @@ class Experiment:
     ledger: Ledger
     timeout_s: float = 3600.0
     quick: bool = False
+    environment: str = ""
     baseline: Trial | None = None
     _known: dict[str, Figures] = field(default_factory=dict, repr=False)
     _locks: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def remember(self, trial: Trial, recipe: Recipe) -> None:
-        """Takes the footprint of a finished trial over for recipes of its structure."""
-        footprint = {k: m for k, m in trial.measurements.items() if k in FOOTPRINT}
-        if all(m in footprint for m in self._metrics()):
-            self._known.setdefault(recipe.structure().digest, footprint)
+        """Takes the footprint of a finished trial over for recipes of its structure.
+
+        Only of one that was measured on this very host and runtime; and as screened,
+        since it is the figure of another file.
+        """
+        taken = {k: m for k, m in trial.measurements.items() if k in FOOTPRINT}
+        here = {m.environment for m in taken.values()} == {self.environment}
+        if here and all(m in taken for m in self._metrics()):
+            screened = {
+                k: m
+                if m.kind == "exact"
+                else replace(m, flags=tuple({*m.flags, "screening"}))
+                for k, m in taken.items()
+            }
+            self._known.setdefault(recipe.structure().digest, screened)
 
     def trial(self, worker: Worker, number: int, recipe: Recipe) -> Trial:
         """The finished trial.
@@ -67,16 +80,19 @@ class Experiment:
             why = "misses " + ", ".join(c.text for c in broken)
             return Trial(number, steps, INFEASIBLE, footprint, error=why)
         told = self._realise(worker, recipe, judge=True)
-        cost = dict(told["cost"])
+        own = _figures(told["measurements"])
+        if any(own[m].value != footprint[m].value for m in ("macs", "parameters")):
+            # training came before pruning and changed what was pruned
+            footprint = self._timed(worker, told["artifact"], own)
         return Trial(
             number,
             steps,
             OK,
-            footprint | _figures(told["measurements"]),
+            footprint | own,
             told["parity"],
             told["artifact"],
             told["format"],
-            cost=cost,
+            cost=told["cost"],
             trace=tuple(told["trace"]),
         )
 
@@ -85,13 +101,18 @@ class Experiment:
         artifacts = [str(t.artifact) for t in trials]
         return self._measure(worker, artifacts, self._meters(), "full")
 
+    def again(self, worker: Worker, trial: Trial, recipe: Recipe) -> bool:
+        """Makes a trial's artifact anew; whether it is the same to the byte."""
+        told = self._realise(worker, recipe, judge=False)
+        return bool(told["artifact"] == trial.artifact)
+
     def do(
         self, worker: Worker, operation: str, arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
         """An operation, with its cost in the ledger."""
-        with self.ledger.busy():
+        with self.ledger.busy() as book:
             told = worker.do(operation, arguments, self.timeout_s)
-        self.ledger.book(told.get("cost", {}))
+            book(told.get("cost", {}))
         return told
 
     def _footprint(self, worker: Worker, recipe: Recipe) -> Figures:
@@ -109,9 +130,11 @@ class Experiment:
         static = _figures(told["measurements"])
         if self._broken(static):
             return static  # too big already: not worth a stopwatch
+        return self._timed(worker, told["artifact"], static)
+
+    def _timed(self, worker: Worker, artifact: str, figures: Figures) -> Figures:
+        """`figures` with those that want fresh processes."""
         full = self.baseline is None and not self.quick  # all else is judged by it
-        artifact = str(told["artifact"])
-        figures = static
         for meters in (self._meters(), ["peak_memory"]):  # the latter needs no silence
             protocol = "full" if full else "screening"
             (taken,) = self._measure(worker, [artifact], meters, protocol)

@@ -384,4 +384,6 @@ def _draw(trial: Trial, objective: Objective, axis: int, study: Study) -> np.nda
         return np.resize(rng.permutation(m.replicates), RESAMPLES)
     _, variance, freedom = paired
     drawn = rng.standard_t(freedom, RESAMPLES) * math.sqrt(variance)
-    return middle * np.exp(drawn.clip(-50.0, 50.0))  # two launches draw far out
+    return np.asarray(
+        middle * np.exp(drawn.clip(-50.0, 50.0))
+    )  # two launches draw far out

@@ -6,6 +6,7 @@ before the slot goes on, so that a kill costs at most the trials under way.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,15 @@ from typing import Any
 import numpy as np
 
 from paretune import catalog
-from paretune.core.budget import FOOTPRINT
-from paretune.core.errors import BudgetError, MeasurementError, RecipeError
+from paretune.core.budget import FLOORS, FOOTPRINT
+from paretune.core.errors import (
+    BudgetError,
+    MeasurementError,
+    RecipeError,
+    StoreError,
+    TaskError,
+    UnavailableError,
+)
 from paretune.core.recipe import Recipe
 from paretune.core.strategy import History, Strategy
 from paretune.core.study import Study
@@ -26,6 +34,8 @@ from paretune.core.worker import Worker, WorkFailed
 from paretune.experiment import Experiment
 from paretune.frontier import Frontier, frontier
 from paretune.measurement.latency import noise
+from paretune.report.verdict import verdict
+from paretune.store.artifacts import Artifacts
 from paretune.store.trials import Claim, Lease, Trials
 
 POSSIBLE = 0.05  # P(on frontier) above which a trial is measured in full
@@ -54,6 +64,7 @@ class Search:
 
     Attributes:
         store: where all is kept.
+        artifacts: where the files are.
         lease: that this search holds on the study.
         strategy: who proposes.
         workers: one a slot.
@@ -62,10 +73,11 @@ class Search:
         limits: when to end.
         seed: of the proposals.
         on_event: told what happens: "phase" {"what"}, "start" {"number", "recipe"},
-            "trial" {"trial", "recipe"}.
+            "trial" {"trial", "recipe", "best"}.
     """
 
     store: Trials
+    artifacts: Artifacts
     lease: Lease
     strategy: Strategy
     workers: Sequence[Worker]
@@ -79,6 +91,7 @@ class Search:
     _finished: dict[int, Trial] = field(default_factory=dict, repr=False)
     _pending: dict[int, Recipe] = field(default_factory=dict, repr=False)
     _retries: list[Claim] = field(default_factory=list, repr=False)
+    _lost: set[int] = field(default_factory=set, repr=False)
     _before: Study = field(init=False, repr=False)
 
     def run(self) -> Study:
@@ -94,6 +107,7 @@ class Search:
         beat = threading.Thread(target=self._beat, daemon=True)
         beat.start()
         try:
+            self._mend()
             self._baseline()
             self._explore()
             self._settle()
@@ -122,7 +136,27 @@ class Search:
     def _beat(self) -> None:
         """Keeps the lease, and the cost of what was done, until the search ends."""
         while not self._stop.wait(BEAT_S):
-            self.store.renew(self.lease)
+            try:
+                self.store.renew(self.lease)
+                self.store.update_study(self._before.name, "cost", self._costs())
+            except StoreError as error:
+                if error.code == "store-stale":  # the study is another search's now
+                    self.on_event("warning", {"what": error.message})
+                    self.stop()
+
+    def _mend(self) -> None:
+        """Makes anew the artifacts of finished trials that are gone or tampered."""
+        for trial in self._finished.values():
+            if not trial.ok:
+                continue
+            try:
+                self.artifacts.path(str(trial.artifact), trial.format)
+            except StoreError as error:
+                what = f"trial {trial.number}: {error.message}"
+                self.on_event("warning", {"what": what})
+                recipe = catalog.recipe(trial.steps)
+                if not self.experiment.again(self.workers[0], trial, recipe):
+                    self._lost.add(trial.number)
 
     def _costs(self) -> dict[str, float]:
         """Of this search and those before it."""
@@ -140,11 +174,22 @@ class Search:
             claims = [c for c in self._retries if c.number == 0]
             claim = claims[0] if claims else self.store.claim(name, [], self.lease)
             self._retries = [c for c in self._retries if c.number]
-            self._attempt(self.workers[0], claim, Recipe())
+            try:
+                base = self.experiment.trial(self.workers[0], 0, Recipe())
+            except WorkFailed as failed:  # left unfinished: the next search tries again
+                raise MeasurementError(
+                    "baseline-failed",
+                    f"the baseline can't be exported and measured: {failed.message}",
+                ) from failed
+            self.store.finish(claim, base)
+            self._finished[0] = base
+            self.on_event("trial", {"trial": base, "recipe": Recipe(), "best": ""})
         base = self._finished[0]
-        if not base.ok:
-            raise MeasurementError(
-                "baseline-failed", f"the baseline could not be measured: {base.error}"
+        if 0 in self._lost:
+            raise StoreError(
+                "artifact-missing",
+                "the baseline's artifact is gone and comes out otherwise now; begin "
+                "another study with --study.",
             )
         self.experiment.baseline = base
         for trial in self._finished.values():
@@ -155,11 +200,17 @@ class Search:
             )
         self._possible(base)
 
+    def _note_noise(self, base: Trial) -> None:
+        """How much this host differs from itself: the baseline was timed so."""
+        timed = base.measurements["latency_p50"]
+        if "screening" not in timed.flags:
+            self.store.update_study(self._before.name, "noise", noise(timed))
+
     def _possible(self, base: Trial) -> None:
         """Refuses a limit that not even an empty model could keep."""
         for c in self.experiment.budget.constraints:
             limit = c.limit(base.values) if c.metric in base.values else 1.0
-            worst = c.metric in FOOTPRINT and c.operator == "<=" and limit <= 0
+            worst = c.operator == "<=" and limit < FLOORS.get(c.metric, -math.inf)
             unit = c.metric not in FOOTPRINT and c.operator == ">=" and limit > 1
             if worst or (unit and 0 <= base.values[c.metric] <= 1):
                 raise BudgetError(
@@ -181,11 +232,11 @@ class Search:
 
     def _slot(self, worker: Worker) -> None:
         while not self._stop.is_set():
-            with self._lock:
-                turn = self._next()
-            if turn is None:
-                return
             try:
+                with self._lock:
+                    turn = self._next()
+                if turn is None:
+                    return
                 self._attempt(worker, *turn)
             except BaseException:
                 self.stop()
@@ -224,7 +275,8 @@ class Search:
         return spent < self.limits.seconds
 
     def _history(self) -> History:
-        trials = tuple(sorted(self._finished.values(), key=lambda t: t.number))
+        ended = (t for t in self._finished.values() if t.state != STOPPED)
+        trials = tuple(sorted(ended, key=lambda t: t.number))
         pending = tuple(tuple(r.to_json()) for r in self._pending.values())
         before = self._before
         return History(before.objectives, trials, pending, before.budget)
@@ -255,7 +307,8 @@ class Search:
                     continue
                 state = STOPPED if stopped else f"failed:{failed.word}"
                 trial = _failed(claim, recipe, state, failed.message)
-            except RecipeError as error:
+            except (RecipeError, TaskError, UnavailableError) as error:
+                # such as a metric that this model's outputs bring down
                 trial = _failed(claim, recipe, "failed:error", error.message)
         with self._lock:
             if trial.ok and recipe.steps:
@@ -273,11 +326,12 @@ class Search:
                 self._finished |= {t.number: t for t in kept}
             self._pending.pop(number, None)
         trial = self._finished[number]
-        self.on_event("trial", {"trial": trial, "recipe": recipe})
+        best = verdict(self.study())
+        self.on_event("trial", {"trial": trial, "recipe": recipe, "best": best})
 
     def _settle(self) -> None:
         """The full protocol for all that may be on the frontier, until that holds."""
-        lost: set[int] = set()
+        lost = self._lost
         for _ in range(0 if self.experiment.quick else ROUNDS):
             study = self.study()
             likely = _likely(frontier(study))
@@ -289,11 +343,14 @@ class Search:
             self._tell(f"measuring {len(unsure)} artifacts in full")
             try:
                 self._in_full(unsure)
-            except WorkFailed:  # one of them brings the others down: each by itself
+            except (
+                WorkFailed,
+                StoreError,
+            ):  # one of them brings the others down: each by itself
                 for trial in unsure:
                     try:
                         self._in_full([trial])
-                    except WorkFailed as failed:
+                    except (WorkFailed, StoreError) as failed:
                         lost.add(trial.number)
                         what = f"trial {trial.number} stays screened: {failed.message}"
                         self.on_event("warning", {"what": what})
@@ -304,6 +361,8 @@ class Search:
             self.store.amend(self._before.name, trial.number, figures)
             merged = {**trial.measurements, **figures}
             self._finished[trial.number] = replace(trial, measurements=merged)
+            if trial.number == 0:
+                self._note_noise(self._finished[0])
 
     def _tell(self, what: str) -> None:
         self.on_event("phase", {"what": what})

@@ -5,6 +5,7 @@ The study is built anew for every proposal: the history is the only state.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def propose(
     import optuna
 
     space = _Space(tuple(recipes))
-    sampler = build(int(rng.integers(2**31)))
+    seed = int(rng.integers(2**31))
     fill = rng if complete else None
     places = [space.locate(trial.steps) for trial in history.trials]
     told = [
@@ -66,7 +67,7 @@ def propose(
     violations = _violations(history, trials)
     with _quiet():
         study = optuna.create_study(
-            directions=["minimize"] * len(history.objectives), sampler=sampler
+            directions=["minimize"] * len(history.objectives), sampler=build(seed)
         )
         for row, (_, place) in enumerate(told):
             study.add_trial(
@@ -288,12 +289,15 @@ def _violations(history: History, trials: Sequence[Trial]) -> list[float]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """optuna's log at warnings only, for as long as this lasts."""
+    """optuna's log at warnings only, and no word on what it calls experimental."""
     import optuna
 
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            kind = optuna.exceptions.ExperimentalWarning
+            warnings.simplefilter("ignore", kind)
+            yield
     finally:
         optuna.logging.set_verbosity(before)

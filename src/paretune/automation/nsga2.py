@@ -15,6 +15,8 @@ from paretune.core.strategy import History, Sampler
 if TYPE_CHECKING:
     import optuna
 
+NEARNESS = 5.0  # of a mutated number to what it was; the higher, the nearer
+
 
 @dataclass(frozen=True)
 class NSGA2(Sampler):
@@ -29,10 +31,10 @@ class NSGA2(Sampler):
 
     source: ClassVar[str] = (
         "Deb et al. 2002, IEEE TEC 6:182-197; steady state: Durillo et al. 2009, "
-        "EMO 2009:183-197"
+        "EMO 2009:183-197; mutation: Deb & Deb 2014, IJAISC 4:1-28"
     )
 
-    population: int = 5
+    population: int = 6
 
     def next(
         self, recipes: Sequence[Recipe], history: History, rng: np.random.Generator
@@ -41,8 +43,15 @@ class NSGA2(Sampler):
 
         def build(seed: int) -> optuna.samplers.BaseSampler:
             from optuna.samplers import NSGAIISampler
+            from optuna.samplers.nsgaii import PolynomialMutation
 
-            return NSGAIISampler(population_size=self.population, seed=seed)
+            # Values are mostly inherited as they are, so that a child shares the
+            # beginning of its recipe, and its training, with a parent.
+            return NSGAIISampler(
+                population_size=self.population,
+                mutation=PolynomialMutation(eta=NEARNESS),
+                seed=seed,
+            )
 
         # All of one generation, so that the best of all are the parents of the next.
         marks = {"NSGAIISampler:generation": 0}

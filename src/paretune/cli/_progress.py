@@ -20,10 +20,13 @@ class Plain:
         self.seconds, self.trials = seconds, trials
         self.study = ""
         self.done = 0
+        self.best = ""
 
     def event(self, kind: str, facts: Mapping[str, Any]) -> None:
         if kind == "study":
             self.study = facts["name"]
+        if kind == "trial":
+            self.best = facts["best"]
         if text := self.told(kind, facts):
             self.say(text)
 
@@ -61,7 +64,6 @@ class Panel(Plain):
         from rich.live import Live
 
         self._slots: dict[int, tuple[str, float]] = {}
-        self._best = ""
         console = Console(stderr=True)
         self._live = Live(
             get_renderable=self._render,
@@ -100,6 +102,8 @@ class Panel(Plain):
         elif self.trials:
             left = f", {max(0, self.trials - self.done)} trials left"
         grid.add_row(Text(f"{self.done} trials, {spent:.0f} s{left}", style="bold"))
+        if self.best:
+            grid.add_row(Text(f"so far: {self.best}", style="green"))
         for number, (what, share) in sorted(self._slots.items()):
             filled = round(20 * min(1.0, share))
             bar = "━" * filled + "╌" * (20 - filled)

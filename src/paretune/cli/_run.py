@@ -32,8 +32,9 @@ def run(task: str, as_json: bool = False, silent: bool = False, **options: Any) 
             again = f" --study {name}" if name else ""
             shown.close()
             print(
-                "\nStopped; everything that was finished is kept. Go on with the same "
-                f"command{again}, or look: paretune frontier {name or 'STUDY'}",
+                f"\nStopped; everything that was finished is kept. {shown.best} Go on "
+                f"with the same command{again}, or look: "
+                f"paretune frontier {name or 'STUDY'}",
                 file=sys.stderr,
             )
             return 130
@@ -65,6 +66,8 @@ def show_json(study: Study) -> None:
 
 def exit_code(study: Study) -> int:
     """2 where the search ran and no candidate meets the budget."""
+    from paretune.report.verdict import pick
+
     if not study.budget.constraints:
         return 0
-    return 0 if any(study.meets(t) for t in study.trials) else 2
+    return 0 if pick(study) else 2

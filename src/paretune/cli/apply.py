@@ -21,7 +21,7 @@ def command(
     batch: o.BatchOption = 1,
     store: o.StoreOption = None,
     data: o.DataOption = None,
-) -> int:
+) -> None:
     """Apply one recipe to a task's model and measure the result."""
     import shutil
 
@@ -31,12 +31,9 @@ def command(
     o.use_data(data)
     steps = catalog.read_recipe(recipe)
     trial, path = api.apply(steps, task, o.target(runtime, threads, batch), store)
-    if not trial.ok:
-        print(f"{trial.state}: {trial.error}")
-        return 1
     for measurement in trial.measurements.values():
         print(figure(measurement))
     if output:
-        shutil.copyfile(path, output)
+        with api.writing(output):
+            shutil.copyfile(path, output)
     print(output or path)
-    return 0

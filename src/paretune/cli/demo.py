@@ -38,7 +38,6 @@ def command(
     study = api.load("demo", store)
     if not study.certifications:
         study = api.certify(study, store=store)
-    output.mkdir(parents=True, exist_ok=True)
     page = api.write_report(study, output / "report.html")
     bundle = output / "bundle"
     api.export(study, bundle)

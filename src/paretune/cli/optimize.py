@@ -48,7 +48,10 @@ def command(
     quick: Annotated[
         bool, typer.Option("--quick", help="A first look: fewer launches are timed.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seeds everything random.")] = 0,
+    timeout: Annotated[
+        str, typer.Option(help="Time for one operation of a worker: 30m, 2h.")
+    ] = "1h",
+    seed: Annotated[int, typer.Option(min=0, help="Seeds everything random.")] = 0,
     json: o.JsonOption = False,
 ) -> int:
     """Search for smaller and faster versions of a task's model.
@@ -75,5 +78,6 @@ def command(
         epochs=epochs,
         workers=workers,
         seed=seed,
+        timeout_s=o.seconds(timeout) or 3600.0,
         quick=quick,
     )

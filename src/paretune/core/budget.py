@@ -24,6 +24,18 @@ FOOTPRINT: dict[str, tuple[str, Literal["lower", "higher"], str]] = {
     "cold_start": ("s", "lower", "load and first call"),
 }
 
+# What not even an empty model stays below.
+FLOORS = {
+    "size": 100.0,
+    "parameters": 1.0,
+    "macs": 1.0,
+    "latency_p50": 1e-7,
+    "latency_p90": 1e-7,
+    "latency_p99": 1e-7,
+    "peak_memory": 1.0,
+    "cold_start": 1e-6,
+}
+
 UNITS: dict[str, dict[str, float]] = {
     "s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6},
     "byte": {
@@ -125,12 +137,17 @@ class Budget:
         return tuple(
             c
             for c in self.constraints
-            if c.metric in values and not c.met(values[c.metric], baseline)
+            if c.metric in values
+            and (not c.relation or c.metric in baseline)
+            and not c.met(values[c.metric], baseline)
         )
 
     def meets(self, values: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
         """Whether every constraint is met, none of them for want of a figure."""
-        known = all(c.metric in values for c in self.constraints)
+        known = all(
+            c.metric in values and (not c.relation or c.metric in baseline)
+            for c in self.constraints
+        )
         return known and not self.broken(values, baseline)
 
     @property

@@ -96,7 +96,15 @@ class Bench:
             {"artifact", "format", "measurements", "parity", "trace", "cost"}.
         """
         with Quiet().working() as give_way:
-            run = Run(self.task, self.seed, 1, give_way, self.progress)
+            waited = 0.0
+
+            def politely() -> None:
+                nonlocal waited
+                begin = time.monotonic()
+                give_way()
+                waited += time.monotonic() - begin
+
+            run = Run(self.task, self.seed, 1, politely, self.progress)
             prefixes = Prefixes(run, fingerprint, Cache(self.root))
             recipe = catalog.recipe(steps)
             realised = prefixes.realise(recipe, self.runtime.format)
@@ -117,6 +125,8 @@ class Bench:
             "trace": list(realised.trace),
             "cost": {
                 **realised.cost,
+                "train_s": max(0.0, realised.cost["train_s"] - waited),
+                "wait_s": waited,
                 "export_s": realised.cost["export_s"] + written - begin,
                 "judge_s": time.monotonic() - written,
             },
@@ -241,6 +251,7 @@ class Bench:
                 session,
                 [as_arrays(inputs, "input") for inputs, _ in batches],
                 quantized="quantized" in artifact.traits,
+                sizes=sorted({*_parity.SIZES, self.target.batch}),
             )
         finally:
             session.close()

@@ -233,18 +233,30 @@ class Trials(Studies):
         with self._database.read() as connection:
             return unfinished(connection, study, live=False)
 
-    def certify(self, study: str, figures: Mapping[int, Figures]) -> None:
-        """Keeps the quality on the test split, and counts that it has been read.
+    def read_test(self, study: str) -> int:
+        """Counts a reading of the test split, before it is read; gives its number."""
+        with self._database.write() as connection:
+            found = identify(connection, study)
+            reading = len(read_at(connection, found)) + 1
+            row = {"study": found, "reading": reading, "at": utc()}
+            connection.execute(readings.insert().values(**row))
+            return reading
+
+    def certify(
+        self, study: str, figures: Mapping[int, Figures], reading: int | None = None
+    ) -> None:
+        """Keeps the quality on the test split.
 
         Args:
             study: its name.
             figures: measurements on the test split by metric, by trial number.
+            reading: that `read_test` counted; without one, it is counted now.
         """
+        if reading is None:
+            reading = self.read_test(study)
         with self._database.write() as connection:
             found = identify(connection, study)
-            reading = len(read_at(connection, found)) + 1
             row = {"study": found, "reading": reading}
-            connection.execute(readings.insert().values(**row, at=utc()))
             for number, measurements in figures.items():
                 find(connection, found, study, number)
                 for metric, measurement in measurements.items():
