@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paretune.api import (
-        Options,
         apply,
         certify,
         export,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from paretune.core.target import Target
     from paretune.core.task import Held, Task
     from paretune.frontier import Frontier
+    from paretune.options import Options
 
 __version__ = "0.1.0"
 
@@ -42,7 +42,7 @@ _HOME = {
     "Frontier": "frontier",
     "Held": "core.task",
     "Loaders": "core.loaders",
-    "Options": "api",
+    "Options": "options",
     "ParetuneError": "core.errors",
     "Recipe": "core.recipe",
     "Study": "core.study",

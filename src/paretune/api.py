@@ -9,7 +9,7 @@ import io
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,60 +22,19 @@ from paretune.core.study import Study
 from paretune.core.target import Target
 from paretune.core.task import Task
 from paretune.core.trial import Trial
-from paretune.core.worker import Job, Worker
+from paretune.course import Course
 from paretune.experiment import Experiment
 from paretune.frontier import frontier
 from paretune.ledger import Ledger
+from paretune.options import Options, Progress, crew_of, epochs_of, slots
 from paretune.report import bundle as bundles
 from paretune.report import page, verdict
 from paretune.search import Event, Limits, Search
 from paretune.store.artifacts import Artifacts
 from paretune.store.trials import Trials
 
-TRAININGS = 8  # that a search should afford: what an epoch costs decides their length
-Progress = Callable[[int, str, float], None]
-
 
 def _quiet(*_: object) -> None: ...
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to search, with what the command line defaults to.
-
-    Attributes:
-        study: its name; by default made from the task and what is asked of it.
-        store: a folder; by default the user's own.
-        target: where the artifacts will be served.
-        require: what the device allows, such as "size<=200kB, accuracy>=baseline-1pt".
-        seconds: wall time of the study, earlier searches of it included.
-        trials: how many, the baseline not counted.
-        strategy: who shapes recipes.
-        sampler: who fills in their parameters.
-        objectives: the frontier's axes besides the task's first quality metric.
-        epochs: of training in a recipe; by default what the time allows.
-        workers: how many; by default one a core.
-        worker: "isolated", or "in_process" for debugging.
-        seed: of everything random.
-        timeout_s: of one operation of a worker.
-        quick: measure with the screening protocol only, for a first look.
-    """
-
-    study: str | None = None
-    store: Path | None = None
-    target: Target = field(default_factory=Target)
-    require: str = ""
-    seconds: float | None = None
-    trials: int | None = None
-    strategy: str = "shrink_and_improve"
-    sampler: str = "tpe"
-    objectives: tuple[str, ...] = studies.OBJECTIVES
-    epochs: int | None = None
-    workers: int | None = None
-    worker: str = "isolated"
-    seed: int = 0
-    timeout_s: float = 3600.0
-    quick: bool = False
 
 
 def optimize(
@@ -107,9 +66,8 @@ def optimize(
     sampler = catalog.SAMPLERS[asked.sampler]()
     root = (asked.store or studies.default_store()).resolve()
     store = Trials.open(root)
-    count = 1 if asked.worker == "in_process" else asked.workers or os.cpu_count() or 1
-    ledger = Ledger(count)
-    with _workers(task, asked, root, on_progress) as crew:
+    ledger = Ledger(slots(asked))
+    with crew_of(task, asked, root, on_progress) as crew:
         on_event("phase", {"what": "loading the task"})
         told = crew[0].do("describe", {})
         Budget.parse(asked.require, told["metrics"])
@@ -137,7 +95,7 @@ def optimize(
             _same_host(facts.get("environment"), found["environment"], on_event)
             store.update_study(name, "environment", found["environment"])
             epochs = asked.epochs or facts.get("epochs")
-            epochs = epochs or _epochs(asked, found["epoch_s"], len(crew))
+            epochs = epochs or epochs_of(asked, found["epoch_s"], len(crew))
             store.update_study(name, "epochs", epochs)  # a resumed study keeps them
             budget = Budget.parse(asked.require, told["metrics"])
             experiment = Experiment(
@@ -151,13 +109,15 @@ def optimize(
             )
             on_event("study", {"name": name, "epochs": epochs, **found})
             search = Search(
-                store,
-                Artifacts(root),
-                lease,
+                Course(
+                    store,
+                    Artifacts(root),
+                    lease,
+                    functools.partial(studies.load_study, name, store, root),
+                ),
                 strategy_type(sampler=sampler, epochs=epochs),  # type: ignore[call-arg]
                 crew,
                 experiment,
-                functools.partial(studies.load_study, name, store, root),
                 Limits(asked.seconds, asked.trials),
                 asked.seed,
                 on_event,
@@ -203,7 +163,7 @@ def certify(
     chosen = {t.number: t for t in frontier(study).members}
     if study.baseline:
         chosen[0] = study.baseline
-    with _workers(reference, asked, root, on_progress) as (worker, *_):
+    with crew_of(reference, asked, root, on_progress) as (worker, *_):
         if worker.do("preflight", {})["fingerprint"] != spec["fingerprint"]:
             raise StoreError(
                 "resume-mismatch",
@@ -308,7 +268,7 @@ def apply(
         raise RecipeError("recipe-free", f"{free}: give each a value, not a domain.")
     root = (store or studies.default_store()).resolve()
     asked = Options(target=target or Target(), workers=1)
-    with _workers(task, asked, root, on_progress) as (worker, *_):
+    with crew_of(task, asked, root, on_progress) as (worker, *_):
         found = worker.do("preflight", {})
         experiment = Experiment(found["fingerprint"], Budget(), (), Ledger(1))
         experiment.baseline = experiment.trial(worker, 0, Recipe())
@@ -328,26 +288,9 @@ def measure(
     """One file on one target, by the full protocol."""
     root = (store or studies.default_store()).resolve()
     asked = Options(target=target or Target(), workers=1)
-    with _workers(task, asked, root, on_progress) as (worker, *_):
+    with crew_of(task, asked, root, on_progress) as (worker, *_):
         told = worker.do("judge", {"path": str(artifact.resolve())})
         return {k: Measurement.from_json(m) for k, m in told["measurements"].items()}
-
-
-@contextlib.contextmanager
-def _workers(
-    task: Task | str, asked: Options, root: Path, progress: Progress
-) -> Iterator[list[Worker]]:
-    held = task if isinstance(task, Task) and task.reference is None else None
-    reference = task.reference if isinstance(task, Task) else task
-    job = Job(reference, asked.target, root, asked.seed, held)
-    kind = catalog.WORKERS[asked.worker]
-    count = 1 if asked.worker == "in_process" else asked.workers or os.cpu_count() or 1
-    crew = [kind(job, functools.partial(progress, slot)) for slot in range(count)]
-    try:
-        yield crew
-    finally:
-        for worker in crew:
-            worker.close()
 
 
 def _same_host(before: Any, now: Mapping[str, Any], on_event: Event) -> None:
@@ -358,18 +301,6 @@ def _same_host(before: Any, now: Mapping[str, Any], on_event: Event) -> None:
             "figures are not comparable with new ones; better begin another --study."
         )
         on_event("warning", {"what": what})
-
-
-def _epochs(asked: Options, epoch_s: float, workers: int) -> int:
-    """Epochs of a training, so that the search affords a useful number of them.
-
-    Somewhat less than half of a search goes into training; a pruned student with its
-    teacher takes about two thirds of what an epoch of the baseline does.
-    """
-    if asked.seconds is None:
-        return 5
-    one = 0.45 * asked.seconds * workers / TRAININGS
-    return int(min(30, max(1, one / max(0.65 * epoch_s, 1e-3))))
 
 
 def _digest(spec: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,16 +27,16 @@ from paretune.core.errors import (
     UnavailableError,
 )
 from paretune.core.recipe import Recipe
-from paretune.core.strategy import History, Strategy
+from paretune.core.strategy import Strategy
 from paretune.core.study import Study
 from paretune.core.trial import STOPPED, Trial
 from paretune.core.worker import Worker, WorkFailed
+from paretune.course import Course
 from paretune.experiment import Experiment
 from paretune.frontier import Frontier, frontier
 from paretune.measurement.latency import noise
 from paretune.report.verdict import verdict
-from paretune.store.artifacts import Artifacts
-from paretune.store.trials import Claim, Lease, Trials
+from paretune.store.trials import Claim
 
 POSSIBLE = 0.05  # P(on frontier) above which a trial is measured in full
 ROUNDS = 3  # of settling: a full measurement can bring a new member to light
@@ -63,36 +63,25 @@ class Search:
     """One live search of a study that is in the store.
 
     Attributes:
-        store: where all is kept.
-        artifacts: where the files are.
-        lease: that this search holds on the study.
+        course: the study's trials, and the right to add to them.
         strategy: who proposes.
         workers: one a slot.
         experiment: how a trial is run.
-        study: gives the study as the store has it.
         limits: when to end.
         seed: of the proposals.
-        on_event: told what happens: "phase" {"what"}, "start" {"number", "recipe"},
-            "trial" {"trial", "recipe", "best"}.
+        on_event: told what happens: "phase" and "warning" {"what"}, "start" {"number",
+            "recipe"}, "trial" {"trial", "recipe", "best"}.
     """
 
-    store: Trials
-    artifacts: Artifacts
-    lease: Lease
+    course: Course
     strategy: Strategy
     workers: Sequence[Worker]
     experiment: Experiment
-    study: Callable[[], Study]
     limits: Limits
     seed: int = 0
     on_event: Event = field(default=lambda kind, facts: None)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
-    _finished: dict[int, Trial] = field(default_factory=dict, repr=False)
-    _pending: dict[int, Recipe] = field(default_factory=dict, repr=False)
-    _retries: list[Claim] = field(default_factory=list, repr=False)
-    _lost: set[int] = field(default_factory=set, repr=False)
-    _before: Study = field(init=False, repr=False)
 
     def run(self) -> Study:
         """Searches until a limit, then measures the frontier in full.
@@ -101,9 +90,6 @@ class Search:
             KeyboardInterrupt: after everything that was finished has been kept.
             ParetuneError: the baseline itself can't be exported or measured.
         """
-        self._before = self.study()
-        self._finished = {t.number: t for t in self._before.trials}
-        self._retries = self._taken_over()
         beat = threading.Thread(target=self._beat, daemon=True)
         beat.start()
         try:
@@ -114,18 +100,8 @@ class Search:
         finally:
             self.stop()
             beat.join()
-            self.store.update_study(self._before.name, "cost", self._costs())
-        return self.study()
-
-    def _taken_over(self) -> list[Claim]:
-        """The trials that an earlier search left unfinished, to be run again."""
-        name = self._before.name
-        left = self.store.abandoned(name)
-        again = (
-            self.store.claim_again(name, c.number, self.lease, fault=False)
-            for c in left
-        )
-        return [claim for claim in again if claim is not None]
+            self.course.note("cost", self._costs())
+        return self.course.study()
 
     def stop(self) -> None:
         """Ends all work at once; what was finished stays."""
@@ -137,74 +113,59 @@ class Search:
         """Keeps the lease, and the cost of what was done, until the search ends."""
         while not self._stop.wait(BEAT_S):
             try:
-                self.store.renew(self.lease)
-                self.store.update_study(self._before.name, "cost", self._costs())
+                self.course.store.renew(self.course.lease)
+                self.course.note("cost", self._costs())
             except StoreError as error:
                 if error.code == "store-stale":  # the study is another search's now
                     self.on_event("warning", {"what": error.message})
                     self.stop()
 
-    def _mend(self) -> None:
-        """Makes anew the artifacts of finished trials that are gone or tampered."""
-        for trial in self._finished.values():
-            if not trial.ok:
-                continue
-            try:
-                self.artifacts.path(str(trial.artifact), trial.format)
-            except StoreError as error:
-                what = f"trial {trial.number}: {error.message}"
-                self.on_event("warning", {"what": what})
-                recipe = catalog.recipe(trial.steps)
-                if not self.experiment.again(self.workers[0], trial, recipe):
-                    self._lost.add(trial.number)
-
     def _costs(self) -> dict[str, float]:
         """Of this search and those before it."""
-        now = self.experiment.ledger.costs()
-        before = self._before.cost
-        return {
-            k: before.get(k, 0.0) + now.get(k, 0.0) for k in sorted({*before, *now})
-        }
+        now, before = self.experiment.ledger.costs(), self.course.before.cost
+        names = sorted({*before, *now})
+        return {k: before.get(k, 0.0) + now.get(k, 0.0) for k in names}
 
-    def _baseline(self) -> None:
-        """Trial 0 and this host's noise; everything is compared with them."""
-        name = self._before.name
-        if 0 not in self._finished:
-            self._tell("exporting and measuring the baseline")
-            claims = [c for c in self._retries if c.number == 0]
-            claim = claims[0] if claims else self.store.claim(name, [], self.lease)
-            self._retries = [c for c in self._retries if c.number]
-            try:
-                base = self.experiment.trial(self.workers[0], 0, Recipe())
-            except WorkFailed as failed:  # left unfinished: the next search tries again
-                raise MeasurementError(
-                    "baseline-failed",
-                    f"the baseline can't be exported and measured: {failed.message}",
-                ) from failed
-            self.store.finish(claim, base)
-            self._finished[0] = base
-            self.on_event("trial", {"trial": base, "recipe": Recipe(), "best": ""})
-        base = self._finished[0]
-        if 0 in self._lost:
+    def _mend(self) -> None:
+        """Makes artifacts anew that are gone or were tampered with."""
+        for trial, recipe, what in self.course.spoilt():
+            self.on_event("warning", {"what": f"trial {trial.number}: {what}"})
+            if not self.experiment.again(self.workers[0], trial, recipe):
+                self.course.lost.add(trial.number)
+        if 0 in self.course.lost:
             raise StoreError(
                 "artifact-missing",
                 "the baseline's artifact is gone and comes out otherwise now; begin "
                 "another study with --study.",
             )
+
+    def _baseline(self) -> None:
+        """Trial 0 and this host's noise; everything is compared with them."""
+        course = self.course
+        if 0 not in course.finished:
+            self._tell("exporting and measuring the baseline")
+            claim = course.resume(baseline=True) or course.claim(Recipe())
+            try:
+                trial = self.experiment.trial(self.workers[0], 0, Recipe())
+            except WorkFailed as failed:  # left unfinished: the next search tries again
+                raise MeasurementError(
+                    "baseline-failed",
+                    f"the baseline can't be exported and measured: {failed.message}",
+                ) from failed
+            course.finish(claim, trial)
+            self.on_event("trial", {"trial": trial, "recipe": Recipe(), "best": ""})
+        base = course.finished[0]
         self.experiment.baseline = base
-        for trial in self._finished.values():
+        for trial in course.finished.values():
             self.experiment.remember(trial, catalog.recipe(trial.steps))
-        if not self.experiment.quick:  # the baseline was timed against itself
-            self.store.update_study(
-                name, "noise", noise(base.measurements["latency_p50"])
-            )
+        self._note_noise(base)
         self._possible(base)
 
     def _note_noise(self, base: Trial) -> None:
         """How much this host differs from itself: the baseline was timed so."""
         timed = base.measurements["latency_p50"]
         if "screening" not in timed.flags:
-            self.store.update_study(self._before.name, "noise", noise(timed))
+            self.course.note("noise", noise(timed))
 
     def _possible(self, base: Trial) -> None:
         """Refuses a limit that not even an empty model could keep."""
@@ -231,37 +192,34 @@ class Search:
             slot.result()
 
     def _slot(self, worker: Worker) -> None:
-        while not self._stop.is_set():
-            try:
+        try:
+            while not self._stop.is_set():
                 with self._lock:
                     turn = self._next()
                 if turn is None:
                     return
                 self._attempt(worker, *turn)
-            except BaseException:
-                self.stop()
-                raise
+        except BaseException:
+            self.stop()
+            raise
 
     def _next(self) -> tuple[Claim, Recipe] | None:
         """The next trial and the right to run it; None when it is time to end."""
-        done = sum(t.number > 0 and t.state != STOPPED for t in self._finished.values())
-        limit = self.limits.trials
-        if limit is not None and done + len(self._pending) >= limit:
+        course, limit = self.course, self.limits.trials
+        tried, pending = course.tried, len(course.pending)
+        if limit is not None and tried + pending >= limit:
             return None
-        if self._retries:
-            claim = self._retries.pop()
+        if claim := course.resume():
             recipe = catalog.recipe(claim.steps)
         elif self._time_for_another():
-            rng = np.random.default_rng([self.seed, done, len(self._pending)])
-            proposed = self.strategy.next(self._history(), rng)
+            rng = np.random.default_rng([self.seed, tried, pending])
+            proposed = self.strategy.next(course.history(), rng)
             if proposed is None:
                 return None
-            recipe = proposed
-            steps = recipe.to_json()
-            claim = self.store.claim(self._before.name, steps, self.lease)
+            recipe, claim = proposed, course.claim(proposed)
         else:
             return None
-        self._pending[claim.number] = recipe
+        course.pending[claim.number] = recipe
         return claim, recipe
 
     def _time_for_another(self) -> bool:
@@ -269,100 +227,70 @@ class Search:
         if self.limits.seconds is None:
             return True
         ledger = self.experiment.ledger
-        to_settle = len(_likely(frontier(self.study()))) + len(self._pending) + 1
-        settling = ledger.arm_s * (to_settle + 1)  # the baseline runs along
-        spent = self._costs()["wall_s"] + ledger.usual_trial_s + settling
+        likely = len(_likely(frontier(self.course.study())))
+        arms = likely + len(self.course.pending) + 2  # this one, and the baseline
+        spent = self._costs()["wall_s"] + ledger.usual_trial_s + ledger.arm_s * arms
         return spent < self.limits.seconds
-
-    def _history(self) -> History:
-        ended = (t for t in self._finished.values() if t.state != STOPPED)
-        trials = tuple(sorted(ended, key=lambda t: t.number))
-        pending = tuple(tuple(r.to_json()) for r in self._pending.values())
-        before = self._before
-        return History(before.objectives, trials, pending, before.budget)
 
     def _attempt(self, worker: Worker, claim: Claim, recipe: Recipe) -> None:
         """Runs a claimed trial to its end, again after a crash, and records it."""
         self.on_event("start", {"number": claim.number, "recipe": recipe})
-        begin = self.experiment.ledger.wall_s
+        ledger, number = self.experiment.ledger, claim.number
+        begin = ledger.wall_s
         trial: Trial | None = None
         while trial is None:
             try:
-                trial = self.experiment.trial(worker, claim.number, recipe)
+                trial = self.experiment.trial(worker, number, recipe)
+                if trial.ok:
+                    ledger.trial(ledger.wall_s - begin)
             except WorkFailed as failed:
                 stopped = self._stop.is_set()
                 if failed.word.startswith("crash") and not stopped:
-                    name = self._before.name
-                    again = self.store.claim_again(
-                        name,
-                        claim.number,
-                        self.lease,
-                        state=f"failed:{failed.word}",
-                        error=failed.message,
-                    )
-                    if again is None:  # it has been finished as failed
-                        self._end(claim.number, recipe)
-                        return
+                    again = self.course.again(claim, failed)
+                    if again is None:
+                        break
                     claim = again
                     continue
                 state = STOPPED if stopped else f"failed:{failed.word}"
-                trial = _failed(claim, recipe, state, failed.message)
+                trial = _failed(number, recipe, state, failed.message)
             except (RecipeError, TaskError, UnavailableError) as error:
                 # such as a metric that this model's outputs bring down
-                trial = _failed(claim, recipe, "failed:error", error.message)
-        with self._lock:
-            if trial.ok and recipe.steps:
-                ledger = self.experiment.ledger
-                ledger.trial(ledger.wall_s - begin)
-            self.store.finish(claim, trial)
-            self._finished[trial.number] = trial
-        self._end(trial.number, recipe)
-
-    def _end(self, number: int, recipe: Recipe) -> None:
-        """Takes a trial that the store has finished into account."""
-        with self._lock:
-            if number not in self._finished:
-                kept = self.store.trials(self._before.name)
-                self._finished |= {t.number: t for t in kept}
-            self._pending.pop(number, None)
-        trial = self._finished[number]
-        best = verdict(self.study())
-        self.on_event("trial", {"trial": trial, "recipe": recipe, "best": best})
+                trial = _failed(number, recipe, "failed:error", error.message)
+        if trial is not None:
+            self.course.finish(claim, trial)
+        ended, best = self.course.finished[number], verdict(self.course.study())
+        self.on_event("trial", {"trial": ended, "recipe": recipe, "best": best})
 
     def _settle(self) -> None:
         """The full protocol for all that may be on the frontier, until that holds."""
-        lost = self._lost
         for _ in range(0 if self.experiment.quick else ROUNDS):
-            study = self.study()
+            study = self.course.study()
             likely = _likely(frontier(study))
             if study.baseline and study.baseline not in likely:
                 likely.append(study.baseline)
-            unsure = [t for t in likely if _screened(t) and t.number not in lost]
+            unsure = [t for t in likely if _screened(t)]
+            unsure = [t for t in unsure if t.number not in self.course.lost]
             if not unsure or self._stop.is_set():
                 return
             self._tell(f"measuring {len(unsure)} artifacts in full")
-            try:
-                self._in_full(unsure)
-            except (
-                WorkFailed,
-                StoreError,
-            ):  # one of them brings the others down: each by itself
+            # One may bring the others down with it: then each by itself.
+            if not self._in_full(unsure):
                 for trial in unsure:
-                    try:
-                        self._in_full([trial])
-                    except (WorkFailed, StoreError) as failed:
-                        lost.add(trial.number)
-                        what = f"trial {trial.number} stays screened: {failed.message}"
-                        self.on_event("warning", {"what": what})
+                    if not self._in_full([trial]):
+                        self.course.lost.add(trial.number)
 
-    def _in_full(self, trials: Sequence[Trial]) -> None:
-        full = self.experiment.in_full(self.workers[0], trials)
+    def _in_full(self, trials: Sequence[Trial]) -> bool:
+        """Whether these could be measured by the full protocol."""
+        try:
+            full = self.experiment.in_full(self.workers[0], trials)
+        except (WorkFailed, StoreError) as failed:
+            self.on_event("warning", {"what": failed.message})
+            return False
         for trial, figures in zip(trials, full, strict=True):
-            self.store.amend(self._before.name, trial.number, figures)
-            merged = {**trial.measurements, **figures}
-            self._finished[trial.number] = replace(trial, measurements=merged)
+            amended = self.course.amend(trial, figures)
             if trial.number == 0:
-                self._note_noise(self._finished[0])
+                self._note_noise(amended)
+        return True
 
     def _tell(self, what: str) -> None:
         self.on_event("phase", {"what": what})
@@ -378,5 +306,5 @@ def _screened(trial: Trial) -> bool:
     return any("screening" in m.flags for m in trial.measurements.values())
 
 
-def _failed(claim: Claim, recipe: Recipe, state: str, why: str) -> Trial:
-    return Trial(claim.number, tuple(recipe.to_json()), state, error=why)
+def _failed(number: int, recipe: Recipe, state: str, why: str) -> Trial:
+    return Trial(number, tuple(recipe.to_json()), state, error=why)

@@ -63,9 +63,9 @@ class Distillation(Technique):
             TaskError: the "train" split is empty.
             MeasurementError: the loss or a weight is no longer finite.
         """
-        from paretune.infrastructure.formats import _training
+        from paretune.infrastructure.formats import _modes, _training
 
-        teacher = _training.frozen(self._teacher(run))
+        teacher = _modes.frozen(self._teacher(run))
 
         def loss(forward: Any, inputs: Any, targets: Any) -> torch.Tensor:
             outputs = forward(inputs)

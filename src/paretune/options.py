@@ -1,0 +1,100 @@
+"""How to search, and the workers that a search is given."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paretune import catalog, studies
+from paretune.core.target import Target
+from paretune.core.task import Task
+from paretune.core.worker import Job, Worker
+
+TRAININGS = 8  # that a search should afford: what an epoch costs decides their length
+Progress = Callable[[int, str, float], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search, with what the command line defaults to.
+
+    Attributes:
+        study: its name; by default made from the task and what is asked of it.
+        store: a folder; by default the user's own.
+        target: where the artifacts will be served.
+        require: what the device allows, such as "size<=200kB, accuracy>=baseline-1pt".
+        seconds: wall time of the study, earlier searches of it included.
+        trials: how many, the baseline not counted.
+        strategy: who shapes recipes.
+        sampler: who fills in their parameters.
+        objectives: the frontier's axes besides the task's first quality metric.
+        epochs: of training in a recipe; by default what the time allows.
+        workers: how many; by default one a core.
+        worker: "isolated", or "in_process" for debugging.
+        seed: of everything random.
+        timeout_s: of one operation of a worker.
+        quick: measure with the screening protocol only, for a first look.
+    """
+
+    study: str | None = None
+    store: Path | None = None
+    target: Target = field(default_factory=Target)
+    require: str = ""
+    seconds: float | None = None
+    trials: int | None = None
+    strategy: str = "shrink_and_improve"
+    sampler: str = "tpe"
+    objectives: tuple[str, ...] = studies.OBJECTIVES
+    epochs: int | None = None
+    workers: int | None = None
+    worker: str = "isolated"
+    seed: int = 0
+    timeout_s: float = 3600.0
+    quick: bool = False
+
+
+def slots(asked: Options) -> int:
+    """How many workers a search has."""
+    return 1 if asked.worker == "in_process" else asked.workers or os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def crew_of(
+    task: Task | str, asked: Options, root: Path, progress: Progress
+) -> Iterator[list[Worker]]:
+    """The workers, ended with the context.
+
+    Args:
+        task: a Task, or its reference.
+        asked: kind and number of workers, the target and the seed.
+        root: the store's folder.
+        progress: told what each one runs: (slot, what, share done).
+    """
+    held = task if isinstance(task, Task) and task.reference is None else None
+    reference = task.reference if isinstance(task, Task) else task
+    job = Job(reference, asked.target, root, asked.seed, held)
+    kind = catalog.WORKERS[asked.worker]
+    crew = [
+        kind(job, functools.partial(progress, slot)) for slot in range(slots(asked))
+    ]
+    try:
+        yield crew
+    finally:
+        for worker in crew:
+            worker.close()
+
+
+def epochs_of(asked: Options, epoch_s: float, workers: int) -> int:
+    """Epochs of a training, so that the search affords a useful number of them.
+
+    Somewhat less than half of a search goes into training; a pruned student with its
+    teacher takes about two thirds of what an epoch of the baseline does.
+    """
+    if asked.seconds is None:
+        return 5
+    one = 0.45 * asked.seconds * workers / TRAININGS
+    return int(min(30, max(1, one / max(0.65 * epoch_s, 1e-3))))
