@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from paretune import Held, Task
 from paretune.core.errors import TaskError
-from paretune.core.task import Held, Task
 
 FILE = "watch_har_50hz.npz"
 # Two subjects of a pair did their exercises side by side, in step with each other,

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from paretune import Held, Task
 from paretune.core.errors import TaskError, UnavailableError
-from paretune.core.task import Held, Task
 
 FILE = "cifar10_jpeg.npz"
 VALIDATION, CALIBRATION = 5_000, 1_000

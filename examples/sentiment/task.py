@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from paretune import Held, Task
 from paretune.core.errors import TaskError
-from paretune.core.task import Held, Task
 
 FILE = "vader_sentiment.jsonl.gz"
 NEUTRAL = 0.5  # scores run from -4 to 4; those up to this far from 0 are left out

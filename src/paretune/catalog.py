@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -11,7 +12,14 @@ from typing import Any, Generic, TypeVar
 from paretune.core.errors import RecipeError, UnavailableError, nearest
 from paretune.core.meter import Meter
 from paretune.core.recipe import Recipe
-from paretune.core.space import domain_from_json
+from paretune.core.space import (
+    Choice,
+    Domain,
+    Integer,
+    Real,
+    Text,
+    domain_from_json,
+)
 from paretune.core.strategy import Sampler, Strategy
 from paretune.core.target import Runtime
 from paretune.core.task import Task
@@ -88,33 +96,70 @@ def recipe(steps: Iterable[Mapping[str, Any]]) -> Recipe:
     """The recipe that these JSON steps describe.
 
     Raises:
-        RecipeError: a technique or parameter is unknown, or a value not allowed.
+        RecipeError: this is no list of steps, a technique or parameter is unknown, or
+            a value, or a part of a domain, is not allowed.
 
     Example:
         >>> recipe([]).steps
         ()
     """
-    built = []
-    for position, step in enumerate(steps):
-        if not isinstance(step, Mapping) or "technique" not in step:
+    if not isinstance(steps, Iterable) or isinstance(steps, str | bytes | Mapping):
+        raise RecipeError(
+            "recipe-type",
+            f"a recipe is a list of steps, not {type(steps).__name__}.",
+        )
+    try:
+        return Recipe(tuple(_step(n, step) for n, step in enumerate(steps, 1)))
+    except (ValueError, OverflowError, RecursionError) as error:  # of absurd size
+        raise RecipeError(
+            "recipe-value", f"a value in the recipe can't be used: {error}."
+        ) from error
+
+
+def _step(number: int, step: object) -> Technique:
+    if not isinstance(step, Mapping) or "technique" not in step:
+        raise RecipeError(
+            "recipe-step",
+            f"step {number} is {reprlib.repr(step)}; write 'technique: NAME' and "
+            "its parameters.",
+        )
+    name = step["technique"]
+    if not isinstance(name, str) or name not in TECHNIQUES:
+        near = nearest(name if isinstance(name, str) else "", TECHNIQUES)
+        raise RecipeError(
+            "recipe-technique", f"there is no technique {reprlib.repr(name)}; {near}"
+        )
+    parameters = {}
+    for key, value in step.items():
+        if not isinstance(key, str):
             raise RecipeError(
-                "recipe-step",
-                f"step {position + 1} is {step!r}; write 'technique: NAME' and "
-                "its parameters.",
+                "recipe-parameter",
+                f"step {number}, {name}: a parameter has a name, not {key!r}; "
+                f"known: {', '.join(TECHNIQUES[name].domains())}.",
             )
-        parameters = {
-            k: v if (d := domain_from_json(v)) is None else d
-            for k, v in step.items()
-            if k != "technique"
-        }
-        name = step["technique"]
-        if name not in TECHNIQUES:
+        domain = domain_from_json(value)
+        parameters[key] = value if domain is None else domain
+    del parameters["technique"]
+    built = TECHNIQUES[name].build(parameters)
+    for key, allowed in built.domains().items():
+        if (free := getattr(built, key)) not in allowed and not _within(free, allowed):
             raise RecipeError(
-                "recipe-technique",
-                f"there is no technique {name!r}; {nearest(str(name), TECHNIQUES)}",
+                "recipe-value",
+                f"{name}: {key} may be {allowed}; {free} goes beyond that.",
             )
-        built.append(TECHNIQUES[name].build(parameters))
-    return Recipe(tuple(built))
+    return built
+
+
+def _within(free: object, allowed: Domain) -> bool:
+    """Whether all that a recipe's domain holds is in the technique's own."""
+    match free:
+        case Real() | Integer():
+            ranges = isinstance(allowed, Real | Integer)
+            return ranges and free.low in allowed and free.high in allowed
+        case Choice():
+            return all(option in allowed for option in free.options)
+        case _:
+            return isinstance(free, Text) and isinstance(allowed, Text)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -128,9 +173,13 @@ def read_recipe(path: Path) -> Recipe:
     if not path.is_file():
         raise RecipeError("recipe-not-found", f"there is no recipe file {path}.")
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = str(error).replace("\n", " ")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(
+            "recipe-not-found", f"{path} can't be read: {error.strerror}."
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = " ".join(str(error).split())
         raise RecipeError("recipe-yaml", f"{path} is not YAML: {where}") from None
     if isinstance(content, Mapping):
         unknown = sorted(str(k) for k in content if k != "recipe")

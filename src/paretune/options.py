@@ -92,9 +92,9 @@ def epochs_of(asked: Options, epoch_s: float, workers: int) -> int:
     """Epochs of a training, so that the search affords a useful number of them.
 
     Somewhat less than half of a search goes into training; a pruned student with its
-    teacher takes about two thirds of what an epoch of the baseline does.
+    teacher takes about half of what an epoch of the baseline does.
     """
     if asked.seconds is None:
         return 5
-    one = 0.45 * asked.seconds * workers / TRAININGS
-    return int(min(30, max(1, one / max(0.65 * epoch_s, 1e-3))))
+    one = 0.48 * asked.seconds * workers / TRAININGS
+    return int(min(30, max(1, one / max(0.55 * epoch_s, 1e-3))))

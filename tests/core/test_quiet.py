@@ -1,8 +1,12 @@
 """Many may work, or one may measure."""
 
+import os
 import threading
 import time
 
+import pytest
+
+from paretune.core.errors import StoreError
 from paretune.core.quiet import Quiet
 
 
@@ -51,3 +55,28 @@ def test_one_measures_at_a_time(tmp_path):
     for thread in threads:
         thread.join()
     assert order[0::2] == order[1::2]
+
+
+@pytest.fixture
+def somebody():
+    """Anybody but root, who may do everything."""
+    if os.getuid() == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(os.getuid())
+
+
+def test_a_lock_folder_of_another_user_is_named(tmp_path, request):
+    folder = tmp_path / "locks"
+    quiet = Quiet(folder)
+    folder.chmod(0)
+    request.getfixturevalue("somebody")
+    with pytest.raises(StoreError, match="lock-folder") as refused, quiet.working():
+        pass
+    assert str(folder) in refused.value.message
+
+
+def test_a_file_in_place_of_the_lock_folder_is_named(tmp_path):
+    (tmp_path / "locks").touch()
+    with pytest.raises(StoreError, match="lock-folder"):
+        Quiet(tmp_path / "locks")

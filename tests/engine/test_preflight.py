@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from paretune.core.errors import TaskError
+from paretune.core.loaders import Loaders
 from paretune.engine import preflight
 from tests.toys import ConvNet, PairNet, TextNet
 
@@ -130,6 +131,64 @@ def test_a_loader_that_can_be_read_once():
     assert "second time" in refused(Once(), "data-once")
 
 
+@pytest.mark.parametrize("once", ["train", "calibration", "validation", "test"])
+def test_one_split_that_can_be_read_once_is_named(once):
+    class Once(ConvNet):
+        def __init__(self):
+            self.kept = iter(list(super().batches(once)))
+
+        def batches(self, split):
+            return self.kept if split == once else super().batches(split)
+
+    assert repr(once) in refused(Once(), "data-once")
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda x, y: (x, list(map(int, y))), "a list of 32 int"),
+        (lambda x, y: ([object()] * len(x), y), "a list of 32 object"),
+        (lambda x, y: ((row for row in x), y), "generator"),
+        (lambda x, y: (x, ["a"] * len(x)), "a list of 32 str"),
+        (lambda x, y: (x, np.array(["a"] * len(x))), "<U1[32]"),
+        (lambda x, y: (x, ([[1], [1, 2]],)), "inhomogeneous"),
+        (lambda x, y: {"x": x, "y": y}, "pair"),
+        (lambda x, y: None, "pair"),
+    ],
+)
+def test_batches_of_something_else_than_arrays(change, part):
+    class Odd(ConvNet):
+        def batches(self, split):
+            return (change(*pair) for pair in super().batches(split))
+
+    message = refused(Odd(), "data-type")
+    assert part in message and "batches('train')" in message
+
+
+def test_batches_that_are_no_batches():
+    class Odd(ConvNet):
+        def batches(self, split):
+            return 7
+
+    assert "batches('train') gives int" in refused(Odd(), "data-type")
+
+
+def test_training_batches_that_do_not_repeat_are_warned_of():
+    class Unseeded(ConvNet):
+        own = np.random.default_rng(0)
+
+        def split(self, name):
+            inputs, labels = super().split(name)
+            order = self.own.permutation(len(labels))
+            return (
+                (inputs[order], labels[order]) if name == "train" else (inputs, labels)
+            )
+
+    warnings = preflight.check(Unseeded())["warnings"]
+    assert any("data-order" in w for w in warnings)
+    assert not any("data-order" in w for w in preflight.check(ConvNet())["warnings"])
+
+
 def test_images_in_another_layout():
     message = refused(
         altered("train", lambda x, y: (np.moveaxis(x, 1, -1), y)), "data-shape"
@@ -212,3 +271,79 @@ def test_a_baseline_no_better_than_chance_is_warned_of():
 
     (warning,) = preflight.check(Untrained())["warnings"]
     assert "shuffled" in warning
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "part"),
+    [
+        (lambda m: m.state_dict(), "model-weights-only", "holds 14 tensors"),
+        (lambda m: {"epoch": 3, "model": m.state_dict()}, "model-type", "gives dict"),
+        (lambda m: None, "model-type", "gives NoneType"),
+        (lambda m: m.forward, "model-type", "gives method"),
+    ],
+)
+def test_a_model_that_is_no_module(found, code, part):
+    toy = ConvNet()
+
+    class Odd(ConvNet):
+        def model(self):
+            return found(super().model())
+
+    assert part in refused(Odd(), code)
+    splits = {s: list(toy.batches(s)) for s in ("train", "validation", "test")}
+    quality = {"accuracy": lambda o, t: o.argmax(-1) == t}
+    held = Loaders(found(toy.model()), loss=toy.loss, quality=quality, **splits)
+    assert part in refused(held, code)
+
+    class Taught(ConvNet):
+        @property
+        def teachers(self):
+            return {"big": Odd().model}
+
+    assert "teachers['big']" in refused(Taught(), code)
+
+
+def test_an_error_without_a_message_is_told_by_its_type():
+    class Silent(nn.Module):
+        def forward(self, x):
+            raise AssertionError
+
+    class Raising(ConvNet):
+        def model(self):
+            return Silent()
+
+    assert "AssertionError" in refused(Raising(), "data-shape")
+
+
+@pytest.mark.parametrize(
+    ("shape", "part"),
+    [(lambda x: x.sum(), "shape []"), (lambda x: x.sum((1, 2)).T, "shape [8, 32]")],
+)
+def test_outputs_without_a_batch_axis(shape, part):
+    class Other(nn.Module):
+        def forward(self, x):
+            return shape(x)
+
+    class Odd(ConvNet):
+        def model(self):
+            return Other()
+
+    assert part in refused(Odd(), "output-shape")
+
+
+@pytest.mark.parametrize("where", ["model", "batches", "loss", "forward"])
+def test_running_out_of_memory_is_not_blamed_on_the_task(where):
+    def burst(*_):
+        raise MemoryError
+
+    class Big(nn.Module):
+        forward = burst
+
+    class Huge(ConvNet):
+        def model(self):
+            return Big() if where == "forward" else super().model()
+
+    if where != "forward":
+        setattr(Huge, where, burst)
+    with pytest.raises(MemoryError):
+        preflight.check(Huge())

@@ -387,6 +387,22 @@ def test_a_lock_ends_with_its_holder() -> None:
         thread.join()
 
 
+def test_who_waits_for_a_lock_may_give_way_meanwhile() -> None:
+    with folder() as root:
+        cache, asked = Cache(root), threading.Event()
+        with ExitStack() as held:
+            held.enter_context(cache.lock(KEY))
+
+            def wait() -> None:
+                asked.set()
+                held.close()
+
+            with cache.lock(KEY, wait):
+                assert asked.is_set()
+        with cache.lock(KEY, lambda: pytest.fail("there is nothing to wait for")):
+            pass
+
+
 def test_a_lock_outlives_its_entry() -> None:
     """Eviction removes the lock's file too: who waited for it must begin anew."""
     with folder() as root:

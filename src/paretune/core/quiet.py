@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from paretune.core.errors import StoreError
+
 
 class Quiet:
     """The two lock files behind the agreement.
@@ -24,12 +26,18 @@ class Quiet:
 
     Args:
         folder: where the lock files are; by default one for this user and machine.
+
+    Raises:
+        StoreError: the folder can't be used ("lock-folder").
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         default = Path(tempfile.gettempdir()) / f"paretune-{os.getuid()}"
         self._folder = folder or default
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -67,8 +75,19 @@ class Quiet:
     @contextmanager
     def _open(self, name: str) -> Iterator[int]:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        handle = os.open(self._folder / name, flags, 0o600)
+        try:
+            handle = os.open(self._folder / name, flags, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
         try:
             yield handle
         finally:
             os.close(handle)
+
+    def _unusable(self, error: OSError) -> StoreError:
+        return StoreError(
+            "lock-folder",
+            f"{self._folder}, where paretune keeps its lock files, can't be used "
+            f"({error.strerror}), such as when another user has made it; remove it, or "
+            "set TMPDIR to a folder of your own.",
+        )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from paretune.core.errors import RecipeError
+
+LARGEST = 2.0**63  # of the numbers in a recipe: integers of samplers have 64 bits
 
 
 @dataclass(frozen=True)
@@ -115,18 +120,49 @@ Space = Mapping[str, Domain]
 def domain_from_json(value: object) -> Domain | None:
     """The domain that a recipe file writes in place of a value; None for a value.
 
+    Raises:
+        RecipeError: a mapping that is no domain, or one that nothing is in.
+
     Example:
         >>> domain_from_json({"real": [0.1, 0.7]})
         Real(low=0.1, high=0.7, log=False)
         >>> domain_from_json(0.5) is None
         True
     """
-    match value:
-        case {"real": [low, high], **rest}:
-            return Real(float(low), float(high), bool(rest.get("log", False)))
-        case {"integer": [low, high], **rest}:
-            return Integer(int(low), int(high), bool(rest.get("log", False)))
-        case {"choice": [*options]}:
+    if not isinstance(value, Mapping):
+        return None
+    match dict(value):
+        case {"real": [low, high], **rest} if _bounds(float | int, low, high, rest):
+            return Real(float(low), float(high), rest.get("log", False))
+        case {"integer": [low, high], **rest} if _bounds(int, low, high, rest):
+            return Integer(low, high, rest.get("log", False))
+        case {"choice": [_, *_] as options, **rest} if not rest and all(
+            isinstance(o, str | bool | None) or _number(float | int, o) for o in options
+        ):
             return Choice(tuple(options))
-        case _:
-            return None
+    raise RecipeError(
+        "recipe-domain",
+        f"{reprlib.repr(value)} is no domain; write {{real: [low, high]}} or "
+        "{integer: [low, high]} with low not above high (and log: true if low is above "
+        "0), or {choice: [a, b]}.",
+    )
+
+
+def _bounds(kind: Any, low: object, high: object, rest: Mapping[Any, object]) -> bool:
+    """Whether low to high is a range of numbers, which `log` in `rest` can take."""
+    log = rest.get("log", False)
+    return (
+        isinstance(log, bool)
+        and rest.keys() <= {"log"}
+        and _number(kind, low)
+        and _number(kind, high)
+        and (0 if log else -LARGEST) < low <= high  # type: ignore[operator]
+    )
+
+
+def _number(kind: Any, value: object) -> bool:
+    return (
+        isinstance(value, kind)
+        and not isinstance(value, bool)
+        and -LARGEST < value < LARGEST
+    )

@@ -29,6 +29,7 @@ from paretune.engine.environment import environment
 from paretune.engine.realise import Prefixes, Realised, formats
 from paretune.measurement import _parity
 from paretune.measurement.quality import Quality
+from paretune.store._files import storing
 from paretune.store.artifacts import Artifacts
 from paretune.store.cache import Cache
 
@@ -46,6 +47,7 @@ class Bench:
         root: the store's folder.
         seed: of everything random.
         progress: called with (what runs, share done).
+        scratch: for temporary files; by default a folder of its own.
     """
 
     task: Task
@@ -53,6 +55,7 @@ class Bench:
     root: Path
     seed: int = 0
     progress: Progress = field(default=lambda what, share: None, repr=False)
+    scratch: Path | None = None
 
     def do(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON result of an operation: the name of a method below."""
@@ -204,18 +207,24 @@ class Bench:
 
     def _inputs(self) -> Path:
         """The real samples that launches are fed with."""
-        path = Path(self._folder.name) / "inputs.npz"
+        path = self._folder / "inputs.npz"
         if not path.exists():
-            launches.write_inputs(self.task, self.target, path)
+            with storing(path):
+                launches.write_inputs(self.task, self.target, path)
         return path
 
     @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+    def _folder(self) -> Path:
+        return self.scratch or Path(self._temporary.name)
+
+    @cached_property
+    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="paretune-")
 
     def _write(self, realised: Realised) -> Artifact:
         format_ = realised.candidate.format
-        with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
+        scratch = self._folder
+        with storing(scratch), tempfile.TemporaryDirectory(dir=scratch) as folder:
             path = Path(folder) / f"model.{format_}"
             formats(format_).write(realised.candidate, self.task, path)
             sha256, _ = self._store.put(path, format_)

@@ -6,23 +6,28 @@ is and what to do.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from paretune.core.errors import ParetuneError, TaskError
+from paretune.core.errors import TaskError
+from paretune.core.target import Arrays
 from paretune.core.task import SPLITS, Task, as_arrays, like
-from paretune.engine.tasks import raised, source_of
+from paretune.engine import _batches
+from paretune.engine.fingerprint import Fingerprint
+from paretune.engine.tasks import first_line
 from paretune.measurement.quality import outputs_of, scores
 
-FINGERPRINTED = 50  # training batches that the fingerprint reads
 TIMED = 4  # training steps that the estimate of an epoch takes
 LOW = 30  # samples below which no quality difference of use can be seen
+UNREPEATED = (
+    "[data-order] batches('train') begins differently on the second pass, though the "
+    "generators of Python, numpy and torch are seeded before each: results won't "
+    "repeat, and none will be found in the cache; draw from those generators."
+)
 
 
 def check(task: Task) -> dict[str, Any]:
@@ -37,41 +42,83 @@ def check(task: Task) -> dict[str, Any]:
     """
     from paretune.infrastructure.formats import torch as torch_format
 
+    digest = Fingerprint()
     torch_format.seed(0)
-    model = _user(task, "model()", task.model)
+    model = _module(_batches.user(task, "model()", task.model), "model()")
     torch_format.check_finite(model)
-    digest = hashlib.sha256(source_of(task).encode())
-    for tensor in (*model.parameters(), *model.buffers()):
-        digest.update(np.ascontiguousarray(as_arrays(tensor, "w")["w"]).tobytes())
+    _weights(digest, model)
+    for name, build in task.teachers.items():
+        torch_format.seed(0)
+        what = f"teachers[{name!r}]"
+        digest.text(what, _taught(_module(_batches.user(task, what, build), what)))
 
     session = _reference(model)
     seen: dict[bytes, str] = {}
     counts = {}
+    warnings = []
     for split in SPLITS:
-        torch_format.seed(0)
         count = width = 0
-        for batch, (inputs, targets) in enumerate(_batches(task, split)):
-            arrays = as_arrays(inputs, "input")
-            size = _length(arrays, inputs, targets, split)
-            _finite(arrays, split, count)
+        first: tuple[Arrays, Arrays] = ({}, {})
+        for batch, (inputs, targets) in enumerate(_batches.batches(task, split)):
+            arrays = _batches.arrays(inputs, "input", split)
+            labels = _batches.arrays(targets, "target", split)
+            size = _batches.length(arrays, labels, split)
+            _batches.finite(arrays, split, count)
             if batch == 0:
-                width = _runs(task, model, session, inputs, targets)
-            if split != "train" or batch < FINGERPRINTED:
-                for array in (*arrays.values(), *as_arrays(targets, "target").values()):
-                    digest.update(np.ascontiguousarray(array).tobytes())
+                first = arrays, labels
+                width = _runs(task, model, session, inputs, targets, size)
+            digest.arrays(arrays)
+            digest.arrays(labels)
             _labels(task, model, inputs, targets, width, f"{split} sample", count)
-            _apart(seen, arrays, size, split)
+            _batches.apart(seen, arrays, size, split)
             count += size
         counts[split] = count
+        digest.text(split, count)
         _enough(task, split, count)
-    _again(task)
+        if not _batches.again(task, split, first) and split == "train":
+            warnings.append(UNREPEATED)
     outputs, targets = outputs_of(session, task.batches("validation"))
+    warnings += _chance(task, outputs, targets)
+    epoch_s = _batches.user(task, "training step", lambda: _epoch(task, model))
+    digest.task(task)
     return {
         "fingerprint": digest.hexdigest(),
         "samples": counts,
-        "epoch_s": _epoch(task, model),
-        "warnings": _chance(task, outputs, targets),
+        "epoch_s": epoch_s,
+        "warnings": warnings,
     }
+
+
+def _module(found: Any, what: str) -> Any:
+    from torch import Tensor
+    from torch.nn import Module
+
+    if isinstance(found, Module):
+        return found
+    if isinstance(found, Mapping) and found:
+        tensors = sum(isinstance(v, Tensor) for v in found.values())
+        if tensors == len(found):
+            raise TaskError(
+                "model-weights-only",
+                f"{what} gives a {type(found).__name__} that holds {tensors} tensors "
+                "but no architecture; return a torch.nn.Module that has loaded them.",
+            )
+    raise TaskError(
+        "model-type",
+        f"{what} gives {type(found).__name__}; return a torch.nn.Module.",
+    )
+
+
+def _weights(digest: Fingerprint, model: Any) -> None:
+    """Structure, code and weights of a model."""
+    digest.value(model)
+    digest.value([dict(model.named_parameters()), dict(model.named_buffers())])
+
+
+def _taught(teacher: Any) -> str:
+    digest = Fingerprint()  # of its own, which keeps no teacher alive
+    _weights(digest, teacher)
+    return digest.hexdigest()
 
 
 def _enough(task: Task, split: str, count: int) -> None:
@@ -101,7 +148,7 @@ def _epoch(task: Task, model: Any) -> float:
         task.loss(outputs, torch_format.tensors(first[1])).backward()
 
     batches = 0
-    for batch in _batches(task, "train"):
+    for batch in _batches.batches(task, "train"):
         first = batch if batches == 0 else first
         batches += 1
     mode = _training.fastest(model, step)
@@ -120,76 +167,32 @@ def _reference(model: Any) -> Any:
     return TorchEager().session(model)
 
 
-def _user(task: Task, what: str, call: Callable[[], Any]) -> Any:
-    """The value of a call into the user's code, whose errors are told as theirs."""
-    try:
-        return call()
-    except (ParetuneError, MemoryError):
-        raise
-    except Exception as error:
-        reference = task.reference or ""
-        path = Path(reference.split(".py")[0] + ".py") if ".py" in reference else None
-        raise raised(error, path, f"the task's {what}") from error
-
-
-def _batches(task: Task, split: str) -> Iterator[tuple[Any, Any]]:
-    batches = _user(task, f"batches({split!r})", lambda: iter(task.batches(split)))
-    while True:
-        item = _user(task, f"batches({split!r})", lambda: next(batches, None))
-        if item is None:
-            return
-        if not isinstance(item, tuple | list) or len(item) != 2:
-            raise TaskError(
-                "data-type",
-                f"batches({split!r}) gives {type(item).__name__}; "
-                "each batch must be a pair (inputs, targets).",
-            )
-        yield item[0], item[1]
-
-
-def _length(arrays: Mapping[str, Any], inputs: Any, targets: Any, split: str) -> int:
-    lengths = {k: len(v) for k, v in arrays.items() if np.ndim(v)}
-    lengths |= {k: len(v) for k, v in as_arrays(targets, "target").items()}
-    if len(set(lengths.values())) != 1:
-        told = ", ".join(f"{k} has {n}" for k, n in lengths.items())
-        raise TaskError(
-            "data-length",
-            f"a batch of {split} holds unequal numbers of samples: {told}.",
-        )
-    return next(iter(lengths.values()))
-
-
-def _finite(arrays: Mapping[str, np.ndarray], split: str, before: int) -> None:
-    for name, array in arrays.items():
-        if array.dtype.kind != "f" or np.isfinite(array).all():
-            continue
-        bad = ~np.isfinite(array.reshape(len(array), -1))
-        row = int(bad.any(axis=1).argmax())
-        raise TaskError(
-            "data-nonfinite",
-            f"{split} sample {before + row:,}, field {name!r}: "
-            f"{int(bad[row].sum())} values are NaN or infinite; mend or drop them.",
-        )
-
-
-def _runs(task: Task, model: Any, session: Any, inputs: Any, targets: Any) -> int:
+def _runs(
+    task: Task, model: Any, session: Any, inputs: Any, targets: Any, size: int
+) -> int:
     """Tries model and loss on one batch; the outputs' width if they are a table."""
     from paretune.infrastructure.formats import torch as torch_format
 
     arrays = as_arrays(inputs, "input")
     try:
         first, second = session(arrays), session(arrays)
-    except TaskError:
+    except (TaskError, MemoryError):
         raise
     except Exception as error:
         shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in arrays.items())
-        text = str(error).splitlines()[0]
+        text = first_line(error)
         raise TaskError(
             "data-shape",
             f"the model can't take a batch of {shapes}: {text} "
             "(axes in another order? a dtype that the model doesn't expect?)",
         ) from error
     for name, value in first.items():
+        if not value.ndim or len(value) != size:
+            raise TaskError(
+                "output-shape",
+                f"output {name!r} has shape {list(value.shape)} for a batch of {size} "
+                "samples; the first axis of every output must be the batch.",
+            )
         apart = float(np.abs(value - second[name]).max()) if value.size else 0.0
         if apart > 1e-6 * max(1.0, float(np.abs(value).max(initial=0))):
             noisy = [n for n, m in model.named_modules() if m.training and n]
@@ -199,7 +202,7 @@ def _runs(task: Task, model: Any, session: Any, inputs: Any, targets: Any) -> in
                 f"two runs on one batch differ by {apart:.3g} at {name!r}{where}.",
             )
     outputs = torch_format.call(model, torch_format.tensors(inputs))
-    loss = _loss(task, outputs, targets)
+    loss = _loss(task, outputs, targets, "sample", 0)
     if not hasattr(loss, "backward") or loss.ndim or not loss.requires_grad:
         shape = list(getattr(loss, "shape", []))
         raise TaskError(
@@ -213,18 +216,20 @@ def _runs(task: Task, model: Any, session: Any, inputs: Any, targets: Any) -> in
     return int(tables[0][1]) if len(tables) == 1 and len(tables[0]) == 2 else 0
 
 
-def _loss(task: Task, outputs: Any, targets: Any) -> Any:
+def _loss(task: Task, outputs: Any, targets: Any, what: str, before: int) -> Any:
     from paretune.infrastructure.formats import torch as torch_format
 
     tensors = torch_format.tensors(targets)
     try:
         return task.loss(outputs, tensors)
+    except MemoryError:
+        raise
     except Exception as error:
-        _out_of_range(outputs, targets, 0, "sample")
+        _out_of_range(outputs, targets, before, what)
         shapes = {k: v.shape for k, v in as_arrays(targets, "target").items()}
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TaskError(
-            "loss-raises", f"loss() raised on targets of shape {shapes}: {text}"
+            "loss-raises",
+            f"loss() raised on targets of shape {shapes}: {first_line(error)}",
         ) from error
 
 
@@ -246,11 +251,7 @@ def _labels(
         if label.min() >= 0 and label.max() < width:
             continue
         outputs = torch_format.call(model, torch_format.tensors(inputs))
-        try:
-            task.loss(outputs, torch_format.tensors(targets))
-        except Exception:
-            _out_of_range(outputs, targets, before, what)
-            raise
+        _loss(task, outputs, targets, what, before)
 
 
 def _out_of_range(outputs: Any, targets: Any, before: int, what: str) -> None:
@@ -268,37 +269,6 @@ def _out_of_range(outputs: Any, targets: Any, before: int, what: str) -> None:
             "data-labels",
             f"label {label[row]} with {out.shape[1]} outputs (valid 0-"
             f"{out.shape[1] - 1}), {what} {before + row:,}.",
-        )
-
-
-def _apart(
-    seen: dict[bytes, str], arrays: Mapping[str, np.ndarray], size: int, split: str
-) -> None:
-    """Refuses a sample of one split that is, by content, in another as well.
-
-    Calibration may be part of train: neither judges anything.
-    """
-    for row in range(size):
-        content = hashlib.blake2b(digest_size=12)
-        for array in arrays.values():
-            content.update(np.ascontiguousarray(array[row]).tobytes())
-        key = content.digest()
-        other = seen.setdefault(key, split)
-        if other != split and {other, split} != {"train", "calibration"}:
-            raise TaskError(
-                "data-leak",
-                f"a sample of {split} (row {row} of a batch) is, by content, also in "
-                f"{other}; the splits must be disjoint: drop it from one of them.",
-            )
-
-
-def _again(task: Task) -> None:
-    """A loader that gives nothing the second time is a generator, not a factory."""
-    if next(iter(task.batches("calibration")), None) is None:
-        raise TaskError(
-            "data-once",
-            "the loader gave 0 batches the second time; "
-            "give a function that makes a new one, or a DataLoader.",
         )
 
 

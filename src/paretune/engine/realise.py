@@ -7,8 +7,10 @@ depends on; work starts at the last node that is there.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +29,15 @@ from paretune.core.task import as_arrays
 from paretune.core.technique import Run
 from paretune.store.cache import Cache
 
-LIBRARIES = ("torch", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy")
+LIBRARIES = (
+    "paretune",
+    "torch",
+    "torch-pruning",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "numpy",
+)
 TRACED_SAMPLES = 1024  # quality after each step is for the reader, not for the search
 
 
@@ -90,7 +100,8 @@ class Prefixes:
         source = candidate
         for i in range(start + 1, len(path)):
             begin = time.monotonic()
-            with self.cache.lock(keys[i]):
+            # Its holder may be waiting for a measurement, which waits for this process.
+            with self.cache.lock(keys[i], self.run.give_way):
                 if self._has(keys[i]):  # another process was quicker
                     candidate = self._load(path, i, keys)
                     trace.append(self._facts(keys[i], path[i]))
@@ -165,9 +176,20 @@ class Prefixes:
         return {**facts, "cached": True}
 
     def _quality(self, candidate: Candidate) -> dict[str, float]:
-        """Quality of a torch candidate on the first validation samples."""
+        """Quality of a torch candidate on the first validation samples, if it has one.
+
+        It is for the reader: what the metric can't do with a part of the split, or with
+        a model that is cut but not yet trained, is no reason to drop the candidate.
+        """
         if candidate.format != "torch":
             return {}
+        try:
+            found = self._scores(candidate)
+        except Exception:
+            return {}
+        return {k: v for k, v in found.items() if math.isfinite(v)}
+
+    def _scores(self, candidate: Candidate) -> dict[str, float]:
         from paretune.infrastructure.runtimes.torch_eager import TorchEager
         from paretune.measurement.quality import outputs_of
 
@@ -232,8 +254,16 @@ def formats(name: str) -> ModuleType:
 
 @once
 def libraries() -> tuple[str, ...]:
-    """Name and version of each library that a result depends on."""
-    found = []
+    """Name and version of each library that a result depends on.
+
+    The formats decide what an export is, and in an editable checkout they change
+    without the version: their source counts too.
+    """
+    folder = Path(__file__).parents[1] / "infrastructure" / "formats"
+    source = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        source.update(path.read_bytes())
+    found = [f"formats=={source.hexdigest()[:16]}"]
     for name in LIBRARIES:
         try:
             found.append(f"{name}=={version(name)}")

@@ -50,14 +50,6 @@ def find_task(reference: str) -> Task:
     return task
 
 
-def source_of(task: Task) -> str:
-    """The text that defines the task, for its fingerprint."""
-    try:
-        return inspect.getsource(sys.modules[type(task).__module__])
-    except (OSError, KeyError, TypeError):
-        return type(task).__qualname__
-
-
 def _split(reference: str) -> tuple[Path | None, str]:
     """(path, name) of a file reference; (None, "") of a built-in name."""
     path, colon, name = reference.rpartition(":")
@@ -87,11 +79,16 @@ def _execute(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except TaskError:
+    except (TaskError, MemoryError):
         raise
     except Exception as error:
         raise raised(error, path, "the task file") from error
     return module
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its type's name if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def raised(error: BaseException, path: Path | None, what: str) -> TaskError:
@@ -102,7 +99,7 @@ def raised(error: BaseException, path: Path | None, what: str) -> TaskError:
     where = f"{Path(at.filename).name}:{at.lineno}" if at else "?"
     if isinstance(error, SyntaxError):
         where = f"{Path(error.filename or '?').name}:{error.lineno}"
-    text = str(error).splitlines()[0] if str(error) else ""
+    text = first_line(error)
     shown = traceback.StackSummary.from_list(own).format() if own else []
     return TaskError(
         "task-raises",
@@ -142,7 +139,7 @@ def _pick(module: ModuleType, path: Path, name: str) -> object:
 def _instance(found: type, path: Path) -> object:
     try:
         return found()
-    except TaskError:
+    except (TaskError, MemoryError):
         raise
     except Exception as error:
         raise raised(error, path, f"{found.__name__}()") from error

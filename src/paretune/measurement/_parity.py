@@ -65,7 +65,10 @@ def check(
         quantized: by which rule to judge.
         sizes: batch sizes that will be served.
         tolerance: 1e-4 for float32; more for what is stored in float16.
-        consistency: 0.05; 0.2 where scales depend on the batch (dynamic quantization).
+        consistency: 0.2, for all quantized artifacts: where scales are taken from the
+            batch as it comes (dynamic quantization), a sample's answer rightly depends
+            somewhat on the others in it; an artifact that is wrong at another batch
+            size is far beyond this.
 
     Returns:
         "max_abs" and "relative" (max for floats, L2 for quantized ones), the worst of

@@ -29,6 +29,7 @@ from paretune.store._files import (
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 MANIFEST, CONTENT = "manifest", "content"
+RETRY_S = 0.05
 
 
 class Cache:
@@ -131,13 +132,20 @@ class Cache:
         return entry / CONTENT
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
+    def lock(self, key: str, wait: Callable[[], None] | None = None) -> Iterator[None]:
         """Waits until nobody else holds this key's lock, in any process or thread.
 
         The kernel lets go of the lock when its holder dies. It is not reentrant.
+
+        Args:
+            key: as `key` gives it.
+            wait: called between tries, for one who holds something that the lock's
+                holder may have to wait for, and who must let go of it meanwhile.
         """
-        descriptor = self._lock(key, block=True)
-        assert descriptor is not None
+        while (descriptor := self._lock(key, block=wait is None)) is None:
+            assert wait is not None
+            wait()
+            time.sleep(RETRY_S)
         try:
             yield
         finally:

@@ -113,7 +113,25 @@ class ShrinkAndImprove(Strategy):
         for ratio in LADDER:
             if low < ratio < high:
                 yield Recipe((StructuredPruning(ratio=ratio), distil, bits))
+        for ratio in _halving(low, high):
+            yield Recipe((StructuredPruning(ratio=ratio), distil, bits))
         yield Recipe((half,))
+
+
+def _halving(low: float, high: float) -> list[float]:
+    """The ratios nearest the middle of what the budget leaves open, if it does close.
+
+    Example:
+        >>> _halving(0.0, 0.3)
+        [0.15, 0.2, 0.1]
+        >>> _halving(0.0, 1.0)
+        []
+    """
+    if high == 1.0:
+        return []
+    middle = (low + high) / 2
+    inside = [r for r in RATIOS if low < r < high]
+    return sorted(inside, key=lambda r: (round(abs(r - middle), 2), -r))[:3]
 
 
 def _any(options: tuple[Any, ...]) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from paretune.core import errors
@@ -11,8 +11,8 @@ from paretune.core.errors import ParetuneError, TaskError
 from paretune.core.worker import Job, WorkFailed
 from paretune.engine.bench import Bench
 from paretune.engine.tasks import find_task
+from paretune.workers import _memory
 
-_MEMORY = re.compile(r"can't allocate|not enough memory|bad_alloc|out of memory", re.I)
 _WORDS = {
     "nan": "nan",
     "launch-crash": "crash",
@@ -50,7 +50,7 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def _word(error: BaseException, code: str) -> str:
-    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+    if isinstance(error, MemoryError) or _memory.SAYS.search(str(error)):
         return "oom"
     if isinstance(error, errors.ParityError):
         return "parity"
@@ -77,9 +77,11 @@ def result(answered: Mapping[str, Any]) -> dict[str, Any]:
     raise WorkFailed(told["word"], told["code"], told["message"])
 
 
-def bench_of(job: Job, progress: Callable[[str, float], None]) -> Bench:
-    """The bench of a job."""
+def bench_of(
+    job: Job, progress: Callable[[str, float], None], scratch: Path | None = None
+) -> Bench:
+    """The bench of a job, with a folder of the caller's for its temporary files."""
     if job.task is None and job.reference is None:
         raise TaskError("task-not-found", "the job names no task.")
     task = job.task or find_task(str(job.reference))
-    return Bench(task, job.target, job.root, job.seed, progress)
+    return Bench(task, job.target, job.root, job.seed, progress, scratch)

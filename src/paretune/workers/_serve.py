@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1
 PROGRESS_EVERY_S = 0.2
 
 
-def serve(job: Job, requests: int, answers: int) -> None:
+def serve(job: Job, requests: int, answers: int, scratch: Path, parent: int) -> None:
     """Works until `requests` ends.
 
     Args:
@@ -30,8 +30,10 @@ def serve(job: Job, requests: int, answers: int) -> None:
         requests: file descriptor of lines {"do": operation, "with": arguments}.
         answers: file descriptor for lines {"progress": [what, share]}, then
             {"result": ...} or {"error": ...}.
+        scratch: a folder for temporary files, which the parent removes.
+        parent: the process that started this one.
     """
-    die_with_parent()
+    die_with(parent)
     faulthandler.enable(2)  # a native crash leaves its stack in the log
     said = [0.0]
     with os.fdopen(requests, "r") as lines, os.fdopen(answers, "w") as out:
@@ -47,7 +49,7 @@ def serve(job: Job, requests: int, answers: int) -> None:
                 say({"progress": [what, round(share, 3)]})
 
         try:
-            bench = bench_of(job, progress)
+            bench = bench_of(job, progress, scratch)
         except Exception as error:
             lines.readline()
             traceback.print_exc()
@@ -61,10 +63,12 @@ def serve(job: Job, requests: int, answers: int) -> None:
             say(answered)
 
 
-def die_with_parent() -> None:
+def die_with(parent: int) -> None:
     """Asks Linux to end this process when its parent ends, however that happens."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
 
 
 def main() -> None:
@@ -76,7 +80,8 @@ def main() -> None:
         Path(told["root"]),
         told["seed"],
     )
-    serve(job, told["requests"], told["answers"])
+    scratch = Path(told["scratch"])
+    serve(job, told["requests"], told["answers"], scratch, told["parent"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,79 @@
+"""Nodes are computed once, and by nobody who keeps the others waiting."""
+
+import threading
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+
+from paretune.core.quiet import Quiet
+from paretune.core.recipe import Recipe
+from paretune.core.technique import Run
+from paretune.engine.realise import Prefixes, libraries
+from paretune.store.cache import Cache
+from tests.toys import ConvNet
+
+
+def test_who_waits_for_a_node_lets_a_measurement_through(tmp_path):
+    """B computes and gives way to C, who measures; A waits for what B computes."""
+    computing, waiting, measured = (threading.Event() for _ in range(3))
+
+    class Slow(ConvNet):
+        def __init__(self, give_way):
+            self.give_way = give_way
+
+        def model(self):
+            if not computing.is_set():
+                computing.set()
+                assert waiting.wait(20)
+                while not measured.wait(0.01):
+                    self.give_way()
+            return super().model()
+
+    def work(in_the_room):
+        with Quiet(tmp_path / "quiet").working() as give_way:
+            in_the_room.set()
+            run = Run(Slow(give_way), give_way=give_way)
+            Prefixes(run, "task", Cache(tmp_path)).realise(Recipe(), "torch")
+
+    def measure():
+        with Quiet(tmp_path / "quiet").measuring():
+            measured.set()
+
+    b = threading.Thread(target=work, args=(threading.Event(),), daemon=True)
+    a = threading.Thread(target=work, args=(waiting,), daemon=True)
+    c = threading.Thread(target=measure, daemon=True)
+    b.start()
+    assert computing.wait(20)
+    a.start()
+    assert waiting.wait(20)
+    c.start()
+    for thread in (c, b, a):
+        thread.join(20)
+        assert not thread.is_alive(), "each waits for another"
+
+
+@pytest.mark.parametrize("value", [np.nan, "good", None, 1 / 3])
+def test_a_quality_that_is_only_shown_fails_no_trial(tmp_path, value):
+    class Odd(ConvNet):
+        def quality(self, outputs, targets):
+            return {"accuracy": value}
+
+    prefixes = Prefixes(Run(Odd()), "task", Cache(tmp_path))
+    (node,) = prefixes.realise(Recipe(), "torch").trace
+    assert node["quality"] == ({"accuracy": value} if value == 1 / 3 else {})
+
+
+def test_a_quality_that_raises_fails_no_trial(tmp_path):
+    class Raising(ConvNet):
+        def quality(self, outputs, targets):
+            raise ZeroDivisionError
+
+    prefixes = Prefixes(Run(Raising()), "task", Cache(tmp_path))
+    (node,) = prefixes.realise(Recipe(), "torch").trace
+    assert node["quality"] == {}
+
+
+def test_what_is_kept_hangs_on_our_own_version_and_on_the_code_of_formats():
+    assert f"paretune=={version('paretune')}" in libraries()
+    assert any(name.startswith("formats==") for name in libraries())
