@@ -10,9 +10,10 @@ import argparse
 import functools
 
 from bench._results import Results
-from bench.main_job import footprint, kill, prefix, startup
+from bench.main_job import demo, footprint, kill, prefix, startup
 
 PARTS = {
+    "demo": demo.run,
     "prefix": prefix.run,
     "footprint": footprint.run,
     "kill": kill.run,

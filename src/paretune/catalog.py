@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -129,7 +130,7 @@ def _step(number: int, step: object) -> Technique:
         raise RecipeError(
             "recipe-technique", f"there is no technique {reprlib.repr(name)}; {near}"
         )
-    parameters = {}
+    parameters, domains = {}, TECHNIQUES[name].domains()
     for key, value in step.items():
         if not isinstance(key, str):
             raise RecipeError(
@@ -137,6 +138,9 @@ def _step(number: int, step: object) -> Technique:
                 f"step {number}, {name}: a parameter has a name, not {key!r}; "
                 f"known: {', '.join(TECHNIQUES[name].domains())}.",
             )
+        if isinstance(value, str) and isinstance(domains.get(key), Real):
+            with suppress(ValueError):
+                value = float(value)
         domain = domain_from_json(value)
         parameters[key] = value if domain is None else domain
     del parameters["technique"]

@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 
-import paretune
 from paretune.core.task import Task
 
 PLAIN = (
@@ -47,7 +46,7 @@ PLAIN = (
 )
 INSTALLED = (
     *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
-    str(Path(paretune.__file__).parent),
+    str(Path(__file__).parents[1]),
 )
 
 
