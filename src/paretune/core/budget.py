@@ -52,7 +52,7 @@ UNITS: dict[str, dict[str, float]] = {
     "1/s": {"/s": 1.0, "": 1.0},
 }
 
-_CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|<|>|==|=)\s*(.+?)\s*$")
+_CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|<|>|==|=)\s*([^=<>\s].*?)\s*$")
 _NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)"
 _ABSOLUTE = re.compile(rf"{_NUMBER}\s*(\S*)$")
 _BASELINE = re.compile(rf"baseline\s*(?:([-+*/])\s*{_NUMBER}\s*(\S*))?$", re.IGNORECASE)
