@@ -63,7 +63,7 @@ def start(store: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "paretune.cli.main", "optimize", str(TASK)]
     options = ["--study", "small", "--store", str(store), "--trials", str(TRIALS)]
     return subprocess.Popen(
-        [*command, *options, "--epochs", "1"],
+        [*command, *options, "--epochs", "1", "--quick"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
