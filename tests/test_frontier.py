@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,24 +179,40 @@ def test_ties_on_every_axis_both_stay():
     assert len(frontier(study(trials)).members) == 2
 
 
-def test_a_tie_in_quality_goes_to_the_smaller():
+def flipped(right, lost, won):
+    """Other answers to a few samples: so many lost, and so many won."""
+    other = right.copy()
+    other[np.flatnonzero(right)[:lost]] = False
+    other[np.flatnonzero(~right)[:won]] = True
+    return other
+
+
+def test_an_equal_in_quality_goes_to_the_smaller():
     rng = np.random.default_rng(1)
-    one, two = rng.random((2, 500)) < 0.9
+    one = rng.random(3000) < 0.9
+    two = flipped(one, 8, 8)
     big, small = trial(0, accuracy(one), size(99)), trial(1, accuracy(two), size(9))
     assert frontier(study([big, small])).members == (small,)
 
 
+def test_too_few_samples_do_not_make_two_models_equal():
+    rng = np.random.default_rng(1)
+    one, two = rng.random((2, 500)) < 0.9
+    big, small = trial(0, accuracy(one), size(99)), trial(1, accuracy(two), size(9))
+    assert compare(big, small, study([]).objectives[0]) == 0
+    assert len(frontier(study([big, small])).members) == 2
+
+
 def test_the_budget_never_loses_its_best_point_to_one_that_breaks_it():
     rng = np.random.default_rng(1)
-    scores = rng.random(500) < 0.9
-    lucky, unlucky = scores.copy(), scores.copy()
-    unlucky[np.flatnonzero(scores)[:3]] = False
+    scores = rng.random(3000) < 0.9
+    lucky, unlucky = scores.copy(), flipped(scores, 10, 6)
     trials = [
         trial(0, accuracy(scores), size(100)),
         trial(1, accuracy(lucky), size(50)),
         trial(2, accuracy(unlucky), size(40)),
     ]
-    inside = study(trials, budget="accuracy>=baseline-0.5pt")
+    inside = study(trials, budget="accuracy>=baseline-0.1pt")
     assert not inside.meets(trials[2])
     found = frontier(inside)
     assert {t.number for t in found.members} == {1, 2}
@@ -222,34 +239,24 @@ def test_within_takes_another_budget():
 
 
 def circle():
-    """a is quicker than b, b takes less memory than c, c is more accurate than a."""
+    """a is quicker than b, b takes less memory than c, c starts sooner than a."""
     rough = {"spread": 0.3}
     wide = memory(1, 100)
-    wavering = np.random.default_rng(5)
-    low, high = np.zeros(200), np.ones(200)
-    middle = (wavering.random(200) < 0.5).astype(float)
 
-    def whole(values):
-        noisy = wavering.normal(np.mean(values), 0.4, 60)
-        return Measurement(
-            "accuracy", "1", "higher", (np.mean(values), *noisy), "resamples"
-        )
-
-    def sure(value):
-        return Measurement(
-            "accuracy", "1", "higher", (value, value, value), "resamples"
-        )
+    def start(value, number, spread=0.01):
+        timed = latency(value, seed=number, spread=spread)
+        return replace(timed, metric="cold_start", ratios=())
 
     return [
-        trial(1, latency(1.0, seed=1), wide, sure(low.mean())),
-        trial(2, latency(2.0, seed=2), memory(1, 2), whole(middle)),
-        trial(3, latency(1.4, seed=3, **rough), memory(50, 60), sure(high.mean())),
+        trial(1, latency(1.0, seed=1), wide, start(9.0, 4)),
+        trial(2, latency(2.0, seed=2), memory(1, 2), start(3.0, 5, spread=3.0)),
+        trial(3, latency(1.4, seed=3, **rough), memory(50, 60), start(1.0, 6)),
     ]
 
 
 def test_verdicts_in_a_circle_leave_somebody():
     trials = circle()
-    held = study(trials, (LATENCY, MEMORY, ACCURACY))
+    held = study(trials, (LATENCY, MEMORY, Objective("cold_start", "lower")))
     a, b, c = trials
     assert dominates(a, b, held)
     assert dominates(b, c, held)

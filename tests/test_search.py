@@ -68,6 +68,21 @@ def test_a_finished_study_is_resumed_without_new_trials(study, store):
     assert [t.to_json() for t in again.trials] == [t.to_json() for t in study.trials]
 
 
+def test_a_search_that_ended_has_nothing_to_do_by_the_same_limits(study, store):
+    said = []
+    again = api.optimize(
+        ConvNet(),
+        study="toy",
+        store=store,
+        trials=3,
+        on_event=lambda kind, facts: said.append((kind, facts)),
+        **QUICK,
+    )
+    assert again.cost == study.cost
+    assert not [kind for kind, _ in said if kind in ("start", "trial")]
+    assert any("raise --budget" in f.get("what", "") for _, f in said)
+
+
 def test_a_longer_study_goes_on_from_there(study, store):
     more = api.optimize(ConvNet(), study="toy", store=store, trials=4, **QUICK)
     assert len(more.trials) == 5

@@ -9,7 +9,7 @@ import io
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,21 +108,30 @@ def optimize(
                 found["environment"]["digest"],
             )
             on_event("study", {"name": name, "epochs": epochs, **found})
+            course = Course(
+                store,
+                Artifacts(root),
+                lease,
+                functools.partial(studies.load_study, name, store, root),
+            )
+            limits = Limits(asked.seconds, asked.trials, asked.quick)
+            ended = facts.get("ended")
+            if ended and not limits.beyond(Limits(**ended)) and not course.spoilt():
+                what = "this search has ended; for more, raise --budget or --trials"
+                on_event("phase", {"what": what})
+                return course.study()
             search = Search(
-                Course(
-                    store,
-                    Artifacts(root),
-                    lease,
-                    functools.partial(studies.load_study, name, store, root),
-                ),
+                course,
                 strategy_type(sampler=sampler, epochs=epochs),  # type: ignore[call-arg]
                 crew,
                 experiment,
-                Limits(asked.seconds, asked.trials),
+                limits,
                 asked.seed,
                 on_event,
             )
-            return search.run()
+            study = search.run()
+            store.update_study(name, "ended", asdict(limits))
+            return study
         finally:
             store.release(lease)
 

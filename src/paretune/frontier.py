@@ -1,8 +1,10 @@
 """Which of the trials are worth having: dominance that takes noise for noise.
 
 y dominates x if y is better than x, or can't be told from it, on every axis, and is
-certainly better on one. "Can't be told apart" is not transitive, so dominance is
-judged for each pair by itself and never chained.
+certainly better on one. On quality, not to be told apart is not enough, since too few
+samples would make everything equal: y must be shown to be no worse by 1 % of the
+baseline or more. "Can't be told apart" is not transitive, so dominance is judged for
+each pair by itself and never chained.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ RESAMPLES = 1_000
 COST_MARGIN = 1.1  # the reference point's cost, over the baseline's
 QUALITY_DROP = 0.1  # and its quality below the baseline's, where no budget says
 SOLID = 0.95  # a member at least this probable is a solid one
+INFERIOR = 0.01  # of the baseline's quality: MLPerf's 99 %
 LEAST_COST = 1e-6  # of the baseline's: costs below it count as it, for the logarithm
 
 
@@ -128,7 +131,27 @@ def _verdict(y: Trial, x: Trial, study: Study) -> int:
 
 
 def _allowed(y: Trial, x: Trial, study: Study) -> bool:
-    return study.meets(y) or not study.meets(x)
+    """Whether y may dominate x: it meets the budget if x does, and is no worse."""
+    if study.meets(x) and not study.meets(y):
+        return False
+    axes = (o for o in study.objectives if o.metric in study.metrics)
+    return all(_not_inferior(y, x, o, study) for o in axes)
+
+
+def _not_inferior(y: Trial, x: Trial, objective: Objective, study: Study) -> bool:
+    """Whether y's quality is x's, or less by under 1 % of the baseline's, at 97.5 %."""
+    a, b = (t.measurements.get(objective.metric) for t in (y, x))
+    if a is None or b is None:
+        return b is None
+    base = study.baseline
+    whole = base.values.get(objective.metric, b.value) if base else b.value
+    margin = INFERIOR * abs(whole)
+    sign = 1.0 if objective.better == "higher" else -1.0
+    if _paired(a, b):
+        apart = sign * (a.replicates - b.replicates)
+        return int(np.count_nonzero(apart <= -margin)) <= 0.025 * len(apart)
+    worst = a.interval.low if sign > 0 else a.interval.high
+    return a.value == b.value or sign * (worst - b.value) > -margin
 
 
 def frontier(study: Study) -> Frontier:
