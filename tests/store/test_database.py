@@ -311,7 +311,7 @@ def test_one_that_can_only_be_read(capfd: pytest.CaptureFixture[str]) -> None:
 
             def unstorable() -> None:
                 with pytest.raises(StoreError) as caught:
-                    Artifacts(root).put(Path(__file__), "onnx")
+                    Artifacts(root).put(root / "studies.db", "onnx")
                 assert caught.value.code == "store-readonly"
                 with pytest.raises(StoreError) as caught:
                     Cache(root).put("ab" * 32, lambda f: None)
