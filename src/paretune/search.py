@@ -189,10 +189,18 @@ class Search:
             worst = c.operator == "<=" and limit < FLOORS.get(c.metric, -math.inf)
             unit = c.metric not in FOOTPRINT and c.operator == ">=" and limit > 1
             if worst or (unit and 0 <= base.values[c.metric] <= 1):
+                hint = f" (did you mean {c.text}%?)" if unit and not c.relation else ""
                 raise BudgetError(
                     "constraints",
                     f"{c.text!r} asks for {c.metric} {c.operator} {limit:.4g}, which "
-                    "not even an empty or perfect model could reach; loosen it.",
+                    f"not even an empty or perfect model could reach{hint}; loosen it.",
+                )
+            points = c.metric not in FOOTPRINT and c.relation in ("+", "-")
+            if points and c.amount >= 1 and 0 <= base.values.get(c.metric, -1) <= 1:
+                raise BudgetError(
+                    "constraints",
+                    f"{c.text!r} is 100 points or more off a {c.metric} of "
+                    f"{base.values[c.metric]:.3g}; one point is written 1pt.",
                 )
 
     def _explore(self) -> None:

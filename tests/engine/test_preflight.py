@@ -347,3 +347,15 @@ def test_running_out_of_memory_is_not_blamed_on_the_task(where):
         setattr(Huge, where, burst)
     with pytest.raises(MemoryError):
         preflight.check(Huge())
+
+
+def test_a_direction_that_is_none():
+    class Sideways(ConvNet):
+        metrics = {"accuracy": "up"}
+
+    assert "'higher' or 'lower'" in refused(Sideways(), "metric-direction")
+
+
+def test_targets_shorter_than_inputs():
+    message = refused(altered("train", lambda x, y: (x, y[:-5])), "data-length")
+    assert "256" in message and "251" in message

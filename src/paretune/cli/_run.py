@@ -29,11 +29,11 @@ def run(task: str, as_json: bool = False, silent: bool = False, **options: Any) 
             )
         except KeyboardInterrupt:
             name = shown.study or name
-            again = f" --study {name}" if name else ""
+            again = f" with --study {name}" if name else ""
             shown.close()
             print(
-                f"\nStopped; everything that was finished is kept. {shown.best} Go on "
-                f"with the same command{again}, or look: "
+                f"\nStopped; everything that was finished is kept. {shown.best} To go "
+                f"on, repeat the command{again}; to look: "
                 f"paretune frontier {name or 'STUDY'}",
                 file=sys.stderr,
             )

@@ -16,7 +16,8 @@ def command(
     pick: Annotated[
         str,
         typer.Option(
-            help="best, knee, smallest, fastest, quality, or a trial's number."
+            help="best: what the reports name; knee: the best bargain; smallest, "
+            "fastest, quality: the best of that; or a trial's number."
         ),
     ] = "best",
     store: o.StoreOption = None,

@@ -33,6 +33,7 @@ def command(
     o.use_data(data)
     found = api.load(study, store)
     if certify:
+        print("Reading the test split ...", file=sys.stderr)
         found = api.certify(found, store=store)
         times = "once" if found.certifications == 1 else f"{found.certifications} times"
         print(f"The test split has been read {times}.", file=sys.stderr)

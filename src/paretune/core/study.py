@@ -14,7 +14,7 @@ from paretune.core.target import Target
 from paretune.core.trial import Trial
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A snapshot of a study in its store.
 
@@ -50,6 +50,10 @@ class Study:
     noise: float = 0.0
     environment: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Path = Path()
+
+    def __repr__(self) -> str:
+        ok = sum(t.ok for t in self.trials)
+        return f"<Study {self.name!r} of {self.task!r}: {ok} trials measured>"
 
     @property
     def baseline(self) -> Trial | None:

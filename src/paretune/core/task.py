@@ -100,7 +100,15 @@ class Held(ABC):  # noqa: B024 a namespace for subclasses; its two methods are c
 
     def batches(self, split: str) -> Iterable[tuple[Any, Any]]:
         inputs, targets = self.split(split)
-        count = len(next(iter(as_arrays(targets, "target").values())))
+        fields = as_arrays(inputs, "input") | as_arrays(targets, "target")
+        lengths = {name: len(array) for name, array in fields.items()}
+        count = next(iter(lengths.values()))
+        if set(lengths.values()) != {count}:
+            told = ", ".join(f"{name!r} has {n:,}" for name, n in lengths.items())
+            raise TaskError(
+                "data-length",
+                f"{split}: {told} rows; inputs and targets need the same number.",
+            )
         order = np.arange(count)
         if split == "train":
             np.random.shuffle(order)

@@ -42,6 +42,12 @@ def check(task: Task) -> dict[str, Any]:
     """
     from paretune.infrastructure.formats import torch as torch_format
 
+    for metric, better in task.metrics.items():
+        if better not in ("higher", "lower"):
+            raise TaskError(
+                "metric-direction",
+                f"{metric!r} has direction {better!r}; write 'higher' or 'lower'.",
+            )
     digest = Fingerprint()
     torch_format.seed(0)
     model = _module(_batches.user(task, "model()", task.model), "model()")

@@ -46,7 +46,14 @@ class Database:
         _refuse_network(path)
         if create:
             with storing(path.parent):
-                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                except FileNotFoundError:  # such as below /proc
+                    raise StoreError(
+                        "store-readonly",
+                        f"no folder {path.parent} can be made; name another place "
+                        "with --store.",
+                    ) from None
         elif not path.is_file():
             raise StoreError(
                 "store-missing",
