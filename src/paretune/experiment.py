@@ -176,7 +176,7 @@ class Experiment:
 
     def _meters(self) -> list[str]:
         """Those that want a stopwatch, and silence."""
-        others = {"size", "parameters", "macs", "peak_memory"}
+        others = {"size", "transfer_size", "parameters", "macs", "peak_memory"}
         return sorted({METER_OF.get(m, m) for m in self._metrics() - others})
 
     def _broken(self, footprint: Figures) -> tuple[Constraint, ...]:

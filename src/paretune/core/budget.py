@@ -14,6 +14,7 @@ Operator = Literal["<=", ">="]
 # Metrics that every artifact has: unit in code, better direction, what it is.
 FOOTPRINT: dict[str, tuple[str, Literal["lower", "higher"], str]] = {
     "size": ("byte", "lower", "bytes on disk"),
+    "transfer_size": ("byte", "lower", "bytes to transfer, compressed"),
     "parameters": ("1", "lower", "stored weights"),
     "macs": ("1", "lower", "multiply-accumulates of one sample"),
     "latency_p50": ("s", "lower", "median time of one call"),
@@ -22,11 +23,13 @@ FOOTPRINT: dict[str, tuple[str, Literal["lower", "higher"], str]] = {
     "throughput": ("1/s", "higher", "samples a second, offline"),
     "peak_memory": ("byte", "lower", "resident bytes above an empty session"),
     "cold_start": ("s", "lower", "load and first call"),
+    "energy": ("J", "lower", "joules of one call"),
 }
 
 # What not even an empty model stays below.
 FLOORS = {
     "size": 100.0,
+    "transfer_size": 100.0,
     "parameters": 1.0,
     "macs": 1.0,
     "latency_p50": 1e-7,
@@ -34,6 +37,7 @@ FLOORS = {
     "latency_p99": 1e-7,
     "peak_memory": 1.0,
     "cold_start": 1e-6,
+    "energy": 1e-9,
 }
 
 UNITS: dict[str, dict[str, float]] = {
@@ -50,6 +54,7 @@ UNITS: dict[str, dict[str, float]] = {
     },
     "1": {"": 1.0, "%": 0.01, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9},
     "1/s": {"/s": 1.0, "": 1.0},
+    "J": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "kJ": 1e3},
 }
 
 _CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|<|>|==|=)\s*([^=<>\s].*?)\s*$")

@@ -33,7 +33,7 @@ from paretune.store._files import storing
 from paretune.store.artifacts import Artifacts
 from paretune.store.cache import Cache
 
-STATIC = ("size", "parameters", "macs")  # meters that look at the file alone
+STATIC = ("size", "transfer_size", "parameters", "macs")  # meters that look at the file alone
 Progress = Callable[[str, float], None]
 
 
