@@ -10,7 +10,7 @@ from paretune.core.measurement import Measurement
 from paretune.core.meter import Meter
 from paretune.core.target import Target
 from paretune.engine import launches
-from paretune.measurement._timing import Protocol
+from paretune.measurement._protocol import Protocol
 from tests.measurement.artifacts import Numbers, artifact, network, weights
 
 BRIEF = Protocol("screening", launches=2, rounds=2, warmup_s=0.05, settle_s=0.2)

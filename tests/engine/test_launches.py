@@ -86,11 +86,11 @@ def test_a_real_artifact_runs_without_torch(tmp_path, started):
     assert "libtorch" not in mapped
 
 
-def test_an_empty_launch_has_imported_the_runtime_and_nothing_else(started):
+def test_an_empty_launch_has_a_session_that_does_nothing(started):
     launch = started(None, Target(runtime="onnxruntime"))
     assert launch.peak_memory() > 2**20
     assert "onnxruntime" in Path(f"/proc/{launch.pid}/maps").read_text()
-    assert launch.load_s == launch.first_call_s == 0.0
+    assert launch.first_call_s < 0.1
 
 
 @pytest.mark.skipif(
@@ -296,5 +296,5 @@ def test_a_subject_loads_here_and_launches_there(tmp_path, inputs):
     assert launch.block(1)[0] >= 0.001
     launch.close()
     empty = one.launch(True)
-    assert empty.first_call_s == 0.0
+    assert empty.first_call_s < 0.001
     empty.close()

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from paretune.core.errors import MeasurementError
 from paretune.core.measurement import log_t_interval
 from paretune.core.target import Target
-from paretune.measurement._timing import (
+from paretune.measurement._protocol import (
     FULL,
     SCREENING,
-    Figures,
     Protocol,
-    compare,
     flags_of,
     protocol_of,
 )
+from paretune.measurement._timing import Figures, Timing, compare
 
 QUICK = Protocol("quick", launches=6, rounds=6, warmup_s=0.02, settle_s=1.0)
 
@@ -67,7 +66,7 @@ class Fake:
             raise MeasurementError("launch-crash", self.name)
         return 0.1
 
-    def block(self, calls, start=0):
+    def block(self, calls, start=0, span=0):
         if self.dies == "running":
             raise MeasurementError("launch-crash", self.name)
         machine = self.machine
@@ -198,7 +197,81 @@ def test_blocks_are_long_enough_for_fast_and_for_slow_models():
     )
     blocks = 2 * FULL.rounds * FULL.launches
     assert fast.calls * 1e-5 >= blocks * FULL.block_s
-    assert slow.calls == blocks * FULL.calls
+    assert slow.calls == blocks * 3  # long enough: nobody waits for ten of them
+
+
+def test_both_run_through_the_same_inputs_however_many_calls_they_make():
+    machine = Machine()
+    orders: dict[str, list[tuple[int, int, int]]] = {"base": [], "arm": []}
+
+    def spy(name, begin):
+        def started():
+            launch = begin()
+            block = launch.block
+            launch.block = lambda *order: orders[name].append(order) or block(*order)
+            return launch
+
+        return started
+
+    compare(
+        spy("base", machine.start("base", 0.004)),
+        [spy("arm", machine.start("arm", 1e-4))],
+        QUICK,
+        np.random.default_rng(0),
+    )
+    timed = 2 * QUICK.rounds
+    for (few, start, span), (many, start_too, span_too) in zip(
+        orders["base"][-timed:], orders["arm"][-timed:], strict=True
+    ):
+        assert (start, span) == (start_too, span_too)
+        assert few < many
+        assert few % span == many % span == 0
+
+
+@pytest.mark.parametrize(("noise", "launches"), [(0.0, 6), (0.2, 24)])
+def test_launches_are_added_until_the_ratio_is_known(noise, launches):
+    machine = Machine(launch_noise=noise)
+    quiet, noisy = compare(
+        machine.start("base", 0.004),
+        [machine.start("quiet", 0.004), machine.start("noisy", 0.004)],
+        FULL,
+        np.random.default_rng(0),
+    )
+    assert len(quiet.ratios) == len(noisy.ratios) == launches
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), noise=st.floats(0.002, 0.02))
+def test_enough_precision_is_where_it_ends(seed, noise):
+    machine = Machine(seed, launch_noise=noise)
+    (timing,) = compare(
+        machine.start("base", 0.004),
+        [machine.start("arm", 0.004)],
+        FULL,
+        np.random.default_rng(seed),
+    )
+    count = len(timing.ratios)
+    assert count in range(6, 25)
+    if count < FULL.most:
+        assert timing.half_width <= FULL.precision
+    if count > FULL.launches:
+        before = Timing(timing.launches[: -FULL.more])
+        assert before.half_width > FULL.precision or count == FULL.most
+
+
+def test_a_stop_at_enough_precision_leaves_intervals_calibrated():
+    excluded = 0
+    for seed in range(150):
+        machine = Machine(seed, launch_noise=0.01)
+        (timing,) = compare(
+            machine.start("base", 0.004),
+            [machine.start("same", 0.004)],
+            FULL,
+            np.random.default_rng(seed),
+        )
+        low, high = log_t_interval(timing.ratios)
+        excluded += not low <= 1.0 <= high
+    assert excluded <= 15  # 7.5 expected
 
 
 def test_outliers_are_kept():
@@ -222,7 +295,7 @@ def test_a_warm_up_waits_until_the_calls_are_steady():
     machine = Machine()
 
     class Compiling(Fake):
-        def block(self, calls, start=0):
+        def block(self, calls, start=0, span=0):
             slow = 1.0 + 4.0 * np.exp(-self.machine.now / 0.05)
             return [t * slow for t in super().block(calls, start)]
 

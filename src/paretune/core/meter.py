@@ -28,17 +28,22 @@ class Launch(Protocol):
     def first_call_s(self) -> float:
         """Seconds of the very first call."""
 
-    def block(self, calls: int, start: int = 0) -> list[float]:
+    def block(self, calls: int, start: int = 0, span: int = 0) -> list[float]:
         """Seconds of each of `calls` calls, made one after the other.
 
         Args:
             calls: 1 or more.
             start: which of the fixed inputs the first call gets; the next calls get
                 the next ones, round and round.
+            span: after that many calls the first input comes again; 0 for never.
         """
 
-    def peak_memory(self) -> int:
-        """The largest resident size of the process so far, in bytes."""
+    def peak_memory(self, reset: bool = False) -> int:
+        """The largest resident size of the process so far, in bytes.
+
+        Args:
+            reset: whether the next answer counts from now on, where the system can.
+        """
 
     def close(self) -> None: ...
 
@@ -53,7 +58,7 @@ class Subject:
         task: the data and the metric that quality is judged by.
         load: gives a session in this process.
         launch: gives a fresh process with the artifact loaded; with True, one with
-            the runtime imported and no artifact in it, to subtract.
+            an empty session of the same runtime, to subtract.
     """
 
     artifact: Artifact

@@ -75,11 +75,16 @@ class Runtime(ABC):
         format: the artifact format that it loads.
         dtypes: number formats that it computes in (not merely stores).
         provides: modules that hold it; `paretune doctor` prints their versions.
+        scenarios: MLPerf's words for how requests come, of those that it can serve.
+        serving: environment variables that a process which serves with it is started
+            with; measuring does so too, and a deploy bundle names them.
     """
 
     format: ClassVar[str]
     dtypes: ClassVar[frozenset[str]] = frozenset({"float32"})
     provides: ClassVar[tuple[str, ...]] = ()
+    scenarios: ClassVar[tuple[str, ...]] = SCENARIOS
+    serving: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def name(cls) -> str:

@@ -6,7 +6,9 @@ heavy is imported before the process is bound to its cores.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -62,22 +64,26 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Callable[..., Any]], Any]:
     work: dict[str, Callable[..., Any]] = {"peak_memory": _peak_memory}
     if (record := request["artifact"]) is not None:
         artifact = Artifact(**{**record, "path": Path(record["path"])})
+        if request["empty"]:
+            samples = [_nothing()]
         session = runtime.load(artifact, Target.from_json(request["target"]))
         loaded = time.perf_counter()
         session(samples[0])
         called = time.perf_counter()
         ready |= {"load_s": loaded - imported, "first_call_s": called - loaded}
-        work["block"] = lambda calls, start: _block(session, samples, calls, start)
+        if not request["empty"]:
+            work["block"] = functools.partial(_block, session, samples)
     gc.collect()
     gc.freeze()
     return work, ready
 
 
 def _block(
-    session: Session, samples: list[Arrays], calls: int, start: int
+    session: Session, samples: list[Arrays], calls: int, start: int, span: int
 ) -> list[int]:
     """Nanoseconds of each call."""
-    inputs = [samples[(start + i) % len(samples)] for i in range(calls)]
+    numbers = (start + (i % span if span else i) for i in range(calls))
+    inputs = [samples[number % len(samples)] for number in numbers]
     spent = [0] * calls
     clock = time.perf_counter_ns
     gc.disable()
@@ -104,7 +110,14 @@ def _samples(path: Path) -> list[Arrays]:
     return [found[number] for number in sorted(found)]
 
 
-def _peak_memory() -> int:
+def _nothing() -> Arrays:
+    """What an empty session answers."""
+    import numpy as np
+
+    return {"x": np.zeros(1, np.float32)}
+
+
+def _peak_memory(reset: bool = False) -> int:
     """The largest resident size so far, in bytes."""
     try:
         status = Path("/proc/self/status").read_text()
@@ -113,6 +126,9 @@ def _peak_memory() -> int:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+    if reset:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
     line = next(row for row in status.splitlines() if row.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 

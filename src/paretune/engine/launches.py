@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -10,13 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from paretune import catalog
 from paretune.core import errors
 from paretune.core.candidate import Artifact
 from paretune.core.errors import MeasurementError, ParetuneError
@@ -40,12 +42,16 @@ class Launched:
     Args:
         request: what the process is to load, for `paretune.engine._launched`.
         what: the artifact and its runtime, for messages.
-        threads: that native libraries may start.
+        surroundings: its environment variables, from `surroundings`.
         limit_s: seconds after which an answer is given up.
     """
 
     def __init__(
-        self, request: dict[str, Any], what: str, threads: int, limit_s: float
+        self,
+        request: dict[str, Any],
+        what: str,
+        surroundings: dict[str, str],
+        limit_s: float,
     ) -> None:
         self._what = what
         self._limit_s = limit_s
@@ -57,7 +63,7 @@ class Launched:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=_surroundings(threads),
+            env=surroundings,
         )
         self._send({**request, "parent": os.getpid()})
 
@@ -78,12 +84,13 @@ class Launched:
     def first_call_s(self) -> float:
         return self._ready["first_call_s"]
 
-    def block(self, calls: int, start: int = 0) -> list[float]:
-        spent = self._ask("running", do="block", calls=calls, start=start)
+    def block(self, calls: int, start: int = 0, span: int = 0) -> list[float]:
+        order = {"calls": calls, "start": start, "span": span}
+        spent = self._ask("running", do="block", **order)
         return [nanoseconds * 1e-9 for nanoseconds in spent]
 
-    def peak_memory(self) -> int:
-        return int(self._ask("running", do="peak_memory"))
+    def peak_memory(self, reset: bool = False) -> int:
+        return int(self._ask("running", do="peak_memory", reset=reset))
 
     def close(self) -> None:
         self._process.kill()
@@ -178,7 +185,8 @@ def start(
 
     Args:
         runtime: its name.
-        artifact: what to load; None imports the runtime and the inputs alone.
+        artifact: what to load; None stands for an empty session of the runtime, or
+            for its import alone where its format has none.
         target: threads and batch.
         inputs: a file that `write_inputs` wrote.
         cores: that the process is bound to; by default `cores_for(target.threads)`.
@@ -188,16 +196,18 @@ def start(
         MeasurementError: the target wants more threads than there are cores. Later,
             from the launch itself, "launch-crash", "launch-timeout" or "launch-oom".
     """
-    record = None if artifact is None else _record(artifact)
+    loaded = _empty(runtime, inputs.parent) if artifact is None else artifact
     request = {
         "runtime": runtime,
-        "artifact": record,
+        "artifact": None if loaded is None else _record(loaded),
+        "empty": artifact is None,
         "target": target.to_json(),
         "inputs": str(inputs),
         "cores": list(cores_for(target.threads) if cores is None else cores),
     }
     name = "no artifact" if artifact is None else artifact.path.name
-    return Launched(request, f"{name} on {runtime}", target.threads, limit_s)
+    around = surroundings(target.threads, catalog.RUNTIMES[runtime].serving)
+    return Launched(request, f"{name} on {runtime}", around, limit_s)
 
 
 def subject(
@@ -282,6 +292,16 @@ def _batches(groups: list[Arrays], size: int) -> Iterator[Arrays]:
         yield rows(group, begin, size)
 
 
+def _empty(runtime: str, folder: Path) -> Artifact | None:
+    """The artifact of an empty session, for runtimes whose format has one."""
+    format_ = catalog.RUNTIMES[runtime].format
+    module = importlib.import_module(f"paretune.infrastructure.formats.{format_}")
+    if not hasattr(module, "write_empty"):
+        return None
+    artifact: Artifact = module.write_empty(folder / f"empty.{format_}")
+    return artifact
+
+
 def _record(artifact: Artifact) -> dict[str, Any]:
     return {
         "path": str(artifact.path.resolve()),
@@ -291,11 +311,17 @@ def _record(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def _surroundings(threads: int) -> dict[str, str]:
-    """The child's environment: this package, and native threads that never spin."""
+def surroundings(threads: int, serving: Mapping[str, str]) -> dict[str, str]:
+    """A launch's environment: this package, and native threads that never spin.
+
+    Args:
+        threads: that native libraries may start.
+        serving: what the runtime is served with.
+    """
     limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     found = {
         **os.environ,
+        **serving,
         **dict.fromkeys(limits, str(threads)),
         "OMP_WAIT_POLICY": "PASSIVE",
         "KMP_BLOCKTIME": "0",

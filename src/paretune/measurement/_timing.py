@@ -8,7 +8,7 @@ next launch.
 from __future__ import annotations
 
 import math
-import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,62 +16,15 @@ from functools import partial
 
 import numpy as np
 
-from paretune.core.errors import MeasurementError, nearest
+from paretune.core.measurement import log_t_interval
 from paretune.core.meter import Launch, Subject
-from paretune.core.target import Target
+from paretune.measurement._protocol import Protocol
 
 Start = Callable[[], Launch]
 
 SETTLED = 0.02  # two consecutive windows this close: the warm-up is over
 WINDOWS = 2  # that the shortest warm-up is cut into
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How much is measured.
-
-    Attributes:
-        name: "full" or "screening".
-        launches: fresh processes of each arm.
-        rounds: ABBA rounds in each launch.
-        calls: in a block at the least.
-        block_s: seconds of a block at the least.
-        warmup_s: seconds of warm-up at the least.
-        settle_s: seconds after which an arm is taken as it is, "never settled".
-        group: arms that are in memory together.
-    """
-
-    name: str
-    launches: int = 6
-    rounds: int = 6
-    calls: int = 10
-    block_s: float = 0.02
-    warmup_s: float = 0.5
-    settle_s: float = 10.0
-    group: int = 8
-
-
-FULL = Protocol("full")
-SCREENING = Protocol("screening", launches=2, rounds=4, warmup_s=0.2, settle_s=2.0)
-PROTOCOLS = {p.name: p for p in (SCREENING, FULL)}
-
-
-def protocol_of(name: str) -> Protocol:
-    """The protocol of that name.
-
-    Raises:
-        MeasurementError: there is none.
-
-    Example:
-        >>> protocol_of("full").launches
-        6
-    """
-    if name not in PROTOCOLS:
-        raise MeasurementError(
-            "protocol",
-            f"there is no measuring protocol {name!r}; {nearest(name, PROTOCOLS)}",
-        )
-    return PROTOCOLS[name]
+FEWEST = 3  # calls in a block, however long one takes
 
 
 @dataclass(frozen=True)
@@ -138,6 +91,12 @@ class Timing:
     def settled(self) -> bool:
         return all(launch.settled for launch in self.launches)
 
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % interval of log(arm / baseline); infinite for one launch."""
+        low, high = log_t_interval(self.ratios)
+        return math.log(high / low) / 2 if low > 0 else math.inf
+
 
 def compare(
     baseline: Start,
@@ -150,7 +109,9 @@ def compare(
     In each launch all of them start as fresh processes and are warmed up one by one.
     Then, in each round, each arm meets the baseline in four blocks, baseline, arm, arm,
     baseline, so that a drift of the machine falls on both alike; both get the same
-    inputs. Only one process runs at a time.
+    inputs. Only one process runs at a time. Arms whose ratio isn't known to the
+    protocol's precision get more launches. Precision ends it, never significance:
+    to stop where a difference shows would find differences that aren't there.
 
     Args:
         baseline: starts a launch of what the arms are compared with.
@@ -164,10 +125,32 @@ def compare(
     timings: list[Timing] = []
     for first in range(0, len(arms), protocol.group):
         group = arms[first : first + protocol.group]
-        launches = [
-            _launch(baseline, group, protocol, rng) for _ in range(protocol.launches)
-        ]
-        timings += (Timing(each) for each in zip(*launches, strict=True))
+        timings += _group(baseline, group, protocol, rng)
+    return timings
+
+
+def _group(
+    baseline: Start,
+    arms: Sequence[Start],
+    protocol: Protocol,
+    rng: np.random.Generator,
+) -> list[Timing]:
+    begin = time.monotonic()
+    taken: list[list[Paired]] = [[] for _ in arms]
+    asked, wanted = [*range(len(arms))], protocol.launches
+    while asked:
+        for _ in range(wanted):
+            chosen = [arms[i] for i in asked]
+            for i, pair in zip(
+                asked, _launch(baseline, chosen, protocol, rng), strict=True
+            ):
+                taken[i].append(pair)
+        timings = [Timing(tuple(pairs)) for pairs in taken]
+        wanted = min(protocol.more, protocol.most - max(map(len, taken)))
+        late = time.monotonic() - begin > protocol.limit_s
+        asked = [i for i in asked if timings[i].half_width > protocol.precision] * int(
+            wanted > 0 and not late
+        )
     return timings
 
 
@@ -178,20 +161,6 @@ def compare_subjects(
     arms = [partial(subject.launch, False) for subject in subjects]
     start = partial(baseline.launch, False)
     return compare(start, arms, protocol, np.random.default_rng())
-
-
-def flags_of(
-    protocol: Protocol, target: Target, settled: bool = True
-) -> tuple[str, ...]:
-    """What a reader must know of a timing that was taken like this, on this host."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
-    known = {
-        protocol.name: protocol is not FULL,
-        "no free core": target.threads >= cores,
-        "never settled": not settled,
-    }
-    return tuple(flag for flag, holds in known.items() if holds)
 
 
 def _launch(
@@ -208,9 +177,7 @@ def _launch(
         order = rng.permutation(len(arms))
         for number in range(protocol.rounds):
             for i in order:
-                rounds[i].append(
-                    _round(base, others[i], warm, warms[i], number * protocol.calls)
-                )
+                rounds[i].append(_round(base, others[i], warm, warms[i], number))
         return [
             Paired(
                 Figures.of([t for r in each for t in r.arm]),
@@ -270,7 +237,8 @@ def _warm_up(launch: Launch, protocol: Protocol) -> _Warm:
         medians.append(float(np.median(times)))
         steady = abs(medians[-1] - medians[-2]) < SETTLED * medians[-2]
         settled = steady and spent >= protocol.warmup_s and calls >= protocol.calls
-    return _Warm(_calls(protocol.block_s, medians[-1], protocol.calls), settled)
+    least = min(protocol.calls, math.ceil(protocol.long_s / max(medians[-1], 1e-7)))
+    return _Warm(_calls(protocol.block_s, medians[-1], max(FEWEST, least)), settled)
 
 
 def _calls(seconds: float, each: float, least: int) -> int:
@@ -289,9 +257,14 @@ class _Round:
         return math.log(max(ours, 1e-9) / max(theirs, 1e-9))
 
 
-def _round(base: Launch, arm: Launch, warm: _Warm, own: _Warm, start: int) -> _Round:
-    before = base.block(warm.calls, start)
-    first = arm.block(own.calls, start)
-    second = arm.block(own.calls, start)
-    after = base.block(warm.calls, start)
+def _round(base: Launch, arm: Launch, warm: _Warm, own: _Warm, number: int) -> _Round:
+    # Both run through the same inputs, whoever makes more calls: they may differ in
+    # length.
+    span = min(warm.calls, own.calls)
+    theirs, ours = (span * math.ceil(w.calls / span) for w in (warm, own))
+    start = number * span
+    before = base.block(theirs, start, span)
+    first = arm.block(ours, start, span)
+    second = arm.block(ours, start, span)
+    after = base.block(theirs, start, span)
     return _Round(before + after, first + second)

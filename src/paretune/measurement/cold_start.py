@@ -8,7 +8,7 @@ import numpy as np
 
 from paretune.core.measurement import Measurement
 from paretune.core.meter import Meter, Subject
-from paretune.measurement._timing import flags_of, protocol_of
+from paretune.measurement._protocol import flags_of, protocol_of
 
 
 class ColdStart(Meter):

@@ -8,14 +8,8 @@ from collections.abc import Sequence
 from paretune.core.errors import MeasurementError
 from paretune.core.measurement import Measurement
 from paretune.core.meter import Meter, Subject
-from paretune.measurement._timing import (
-    FULL,
-    Figures,
-    Timing,
-    compare_subjects,
-    flags_of,
-    protocol_of,
-)
+from paretune.measurement._protocol import FULL, flags_of, protocol_of
+from paretune.measurement._timing import Figures, Timing, compare_subjects
 
 # Calls without which a percentile has no upper bound at 99 % confidence.
 ENOUGH = {"latency_p90": 64, "latency_p99": 662}

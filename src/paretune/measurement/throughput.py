@@ -6,13 +6,8 @@ from collections.abc import Sequence
 
 from paretune.core.measurement import Measurement
 from paretune.core.meter import Meter, Subject
-from paretune.measurement._timing import (
-    Figures,
-    Timing,
-    compare_subjects,
-    flags_of,
-    protocol_of,
-)
+from paretune.measurement._protocol import flags_of, protocol_of
+from paretune.measurement._timing import Figures, Timing, compare_subjects
 
 
 class Throughput(Meter):

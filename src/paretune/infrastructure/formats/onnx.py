@@ -115,6 +115,21 @@ def write(candidate: Candidate, task: Task, path: Path) -> Artifact:
     return Artifact(path, FORMAT, digest, len(content), candidate.traits)
 
 
+def write_empty(path: Path) -> Artifact:
+    """The file of a session that does nothing: it answers its one number, "x"."""
+    number = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])],
+        "empty",
+        [number("x", onnx.TensorProto.FLOAT, [1])],
+        [number("y", onnx.TensorProto.FLOAT, [1])],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    content = _bytes(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8))
+    path.write_bytes(content)
+    return Artifact(path, FORMAT, sha256(content).hexdigest(), len(content))
+
+
 def open_artifact(path: Path, resolve: Any) -> Candidate:
     """The candidate in a file that `write` wrote; its lineage is not in there.
 
@@ -149,4 +164,12 @@ def _bytes(model: Any) -> bytes:
     return cast(bytes, model.SerializeToString(deterministic=True))
 
 
-__all__ = ["count", "from_torch", "load", "open_artifact", "save", "write"]
+__all__ = [
+    "count",
+    "from_torch",
+    "load",
+    "open_artifact",
+    "save",
+    "write",
+    "write_empty",
+]

@@ -16,7 +16,8 @@ class Null(Runtime):
     """Answers zeros after an exactly known time.
 
     The artifact's file says what to answer, as JSON: {"outputs": {name: [size, ...]},
-    "sleep_s": seconds}, sizes without the batch axis. Any other file is answered with
+    "sleep_s": seconds, "holds": bytes of memory}, all of them optional, sizes without
+    the batch axis. Any other file is answered with
     one zero a sample, at once, so real artifacts can be "run" too. It waits busily to
     a deadline: the latency of a call is right to a microsecond on an idle core.
     """
@@ -41,6 +42,7 @@ class NullSession:
             for name, shape in settings.get("outputs", {"output": [1]}).items()
         }
         self._wait_s = float(settings.get("sleep_s", 0.0))
+        self._held = bytearray(b"\1") * int(settings.get("holds", 0))
 
     def __call__(self, inputs: Arrays) -> Arrays:
         deadline = time.perf_counter() + self._wait_s
