@@ -37,7 +37,7 @@ class Protocol:
     block_s: float = 0.02
     warmup_s: float = 0.5
     settle_s: float = 10.0
-    long_s: float = 0.1
+    long_s: float = 0.05
     group: int = 8
     most: int = 0
     more: int = 4

@@ -1,0 +1,74 @@
+"""The same artifact against itself: how often is it called different?"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from bench._results import Results
+from bench.truth._models import ONNX, convolutions, subject
+from bench.truth._neighbour import neighbour
+from bench.truth._verdict import called, log_ratio, one
+from paretune.measurement.latency import Latency, noise
+
+PAIRS = 60
+
+
+def run(results: Results, quick: bool) -> None:
+    """Half of the pairs beside a neighbour that works in bursts on another core.
+
+    The noise floor is taken as a study takes it: once, at the beginning of each half.
+    """
+    pairs = 4 if quick else PAIRS
+    wrong, excluded, quiet = 0, 0, []
+    with tempfile.TemporaryDirectory() as name:
+        model = subject(Path(name), "model", convolutions(64, 14), (64, 8, 8), ONNX)
+        for busy in (False, True):
+            with neighbour() if busy else contextlib.nullcontext():
+                floor = noise(one(Latency("full"), model, model))
+                for number in range(pairs // 2):
+                    timed = one(Latency("full"), model, model)
+                    assert timed.ratio is not None
+                    ratio, interval = timed.ratio
+                    different = called(timed, floor)
+                    wrong += different != 0
+                    excluded += not interval.low <= 1.0 <= interval.high
+                    if not busy:
+                        quiet.append(abs(ratio - 1))
+                    results.row(
+                        what="A/A",
+                        neighbour=busy,
+                        number=number,
+                        ratio=ratio,
+                        low=interval.low,
+                        high=interval.high,
+                        launches=len(timed.values),
+                        latency_s=timed.value,
+                        floor=floor,
+                        called=different,
+                    )
+                    print(f"{busy!s:5} {number:2} {log_ratio(timed):+.4f}", flush=True)
+    results.figure(
+        f"A/A, {pairs} pairs, half beside a bursty neighbour: called different",
+        wrong,
+        "<= 1",
+        wrong <= 1,
+    )
+    results.figure(
+        f"A/A, {pairs} pairs: the 95 % interval alone excludes no difference",
+        excluded / pairs,
+        "<= 0.08",
+        excluded / pairs <= 0.08,
+    )
+    for share, goal in ((50, 0.005), (95, 0.02)):
+        value = float(np.percentile(quiet, share))
+        results.figure(
+            f"A/A, quiet half: |ratio - 1|, p{share}",
+            value,
+            f"<= {goal:g}",
+            value <= goal and math.isfinite(value),
+        )
