@@ -13,11 +13,22 @@ from hypothesis import strategies as st
 
 from paretune.core.budget import Budget
 from paretune.core.measurement import Measurement
+from paretune.core.statistics import mcnemar
 from paretune.core.strategy import Objective
 from paretune.core.study import Study
 from paretune.core.target import Target
 from paretune.core.trial import Trial
-from paretune.frontier import SOLID, Frontier, compare, dominates, frontier
+from paretune.frontier import (
+    SOLID,
+    Frontier,
+    compare,
+    difference,
+    differences,
+    dominates,
+    frontier,
+    intervals,
+    paired,
+)
 
 ACCURACY = Objective("accuracy", "higher")
 SIZE = Objective("size", "lower")
@@ -42,7 +53,8 @@ def accuracy(scores):
 
 
 def memory(low, high):
-    return Measurement("peak_memory", "byte", "lower", (low, high), "peak")
+    values = (low * 2.0**30, high * 2.0**30)  # far above what peaks differ by anyway
+    return Measurement("peak_memory", "byte", "lower", values, "peak")
 
 
 def trial(number, *measurements, artifact=None, state="ok"):
@@ -131,6 +143,67 @@ def test_quality_is_compared_sample_by_sample():
     assert compare(x, y, ACCURACY) == 1
     other = trial(3, accuracy(rng.random(1000) < 0.888))
     assert compare(x, other, ACCURACY) == 0
+
+
+ERROR = Objective("error", "lower")
+
+
+def error(scores, kind="samples", split="validation"):
+    scores = tuple(map(float, scores))
+    return Measurement("error", "1", "lower", scores, kind, split=split)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 40))
+def test_scores_of_0_and_1_are_compared_by_mcnemar(lost, won, same):
+    one = np.repeat([True, False, True], [lost, won, same])
+    two = np.repeat([False, True, True], [lost, won, same])
+    found = compare(trial(1, accuracy(one)), trial(2, accuracy(two)), ACCURACY)
+    expected = np.sign(lost - won) if mcnemar(lost, won) <= 0.05 else 0
+    assert found == expected == difference(accuracy(one), accuracy(two)).sign
+
+
+@pytest.mark.parametrize("kind", ["samples", "resamples"])
+def test_other_scores_are_compared_by_the_paired_bootstrap(kind):
+    rng = np.random.default_rng(0)
+    hard = rng.exponential(size=400)
+    scores = [hard + rng.normal(0, 0.05, 400) for _ in range(2)]
+    a, b, worse = (error(s, kind) for s in (*scores, scores[0] + 0.05))
+    if kind == "resamples":  # the figure first, then its resamples
+        a, b, worse = (
+            error([s.mean(), *measured.replicates], kind)
+            for s, measured in (
+                (scores[0], error(scores[0])),
+                (scores[1], error(scores[1])),
+                (scores[0] + 0.05, error(scores[0] + 0.05)),
+            )
+        )
+    assert a.interval.overlaps(worse.interval)
+    assert compare(trial(1, a), trial(2, worse), ERROR) == 1
+    assert compare(trial(1, worse), trial(2, a), ERROR) == -1
+    assert compare(trial(1, a), trial(2, b), ERROR) == 0
+
+
+def test_only_what_has_the_same_samples_is_paired():
+    one = accuracy([1, 0] * 30)
+    assert paired(one, one)
+    assert not paired(one, accuracy([1, 0] * 29))
+    assert not paired(one, replace(one, split="test"))
+    assert not paired(error([0.1] * 30, "resamples"), error([0.2] * 30, "resamples"))
+
+
+def test_of_many_at_once_fewer_are_told_apart():
+    rng = np.random.default_rng(0)
+    base = rng.random(2000) < 0.9
+    some = accuracy(flipped(base, 24, 10))
+    many = [accuracy(flipped(base, n, n)) for n in range(8, 28)]
+    assert difference(some, accuracy(base)).sign == -1
+    found = differences([some, *many], accuracy(base))
+    assert found[0].sign == 0
+    assert found[0].p > difference(some, accuracy(base)).p
+    for m, joint in zip([some, *many], intervals([some, *many]), strict=True):
+        assert joint.low < m.interval.low < m.interval.high < joint.high
+    assert intervals([some]) == [some.interval]
 
 
 def test_peaks_that_overlap_are_ties():
@@ -498,11 +571,3 @@ def test_the_hypervolumes_interval_holds_it():
     found = frontier(held)
     interval = found.hypervolume_interval
     assert interval.low < found.hypervolume < interval.high
-
-
-def test_resampling_many_candidates_is_quick_and_changes_nothing():
-    from paretune.core.measurement import RESAMPLES, _drawn, resampled_means
-
-    scores = (np.random.default_rng(0).random(700) < 0.9).astype(float)
-    slow = [scores[rows].mean(axis=1) for _, rows in _drawn(700, RESAMPLES)]
-    np.testing.assert_array_equal(resampled_means(scores), np.concatenate(slow))

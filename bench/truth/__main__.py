@@ -10,7 +10,17 @@ import argparse
 import functools
 
 from bench._results import Results
-from bench.truth import difference, memory, same, sleeps, speed
+from bench.truth import (
+    coverage,
+    difference,
+    memory,
+    null_search,
+    parity,
+    same,
+    sleeps,
+    speed,
+    winners_curse,
+)
 
 PARTS = {
     "same": same.run,
@@ -18,6 +28,10 @@ PARTS = {
     "memory": memory.run,
     "speed": speed.run,
     "sleeps": sleeps.run,
+    "null_search": null_search.run,
+    "coverage": coverage.run,
+    "winners_curse": winners_curse.run,
+    "parity": parity.run,
 }
 
 

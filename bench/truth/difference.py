@@ -8,7 +8,7 @@ from pathlib import Path
 from bench._results import Results
 from bench.truth._models import ONNX, convolutions, subject
 from bench.truth._verdict import called
-from paretune.measurement.latency import Latency, noise
+from paretune.measurement.latency import Latency
 
 TIMES = 30
 LAYERS = 20
@@ -29,7 +29,7 @@ def run(results: Results, quick: bool) -> None:
                 for n in (LAYERS, LAYERS + 1, LAYERS + 2)
             ]
             ((own, *_),) = Latency("full").measure([base], base)
-            floor, found = noise(own), {5: 0, 10: 0}
+            floor, found = own.floor, {5: 0, 10: 0}
             for number in range(times):
                 taken = Latency("full").measure(more, base)
                 for (timed, *_), share in zip(taken, found, strict=True):

@@ -13,7 +13,7 @@ from bench._results import Results
 from bench.truth._models import ONNX, convolutions, subject
 from bench.truth._neighbour import neighbour
 from bench.truth._verdict import called, log_ratio, one
-from paretune.measurement.latency import Latency, noise
+from paretune.measurement.latency import Latency
 
 PAIRS = 60
 
@@ -29,7 +29,7 @@ def run(results: Results, quick: bool) -> None:
         model = subject(Path(name), "model", convolutions(64, 14), (64, 8, 8), ONNX)
         for busy in (False, True):
             with neighbour() if busy else contextlib.nullcontext():
-                floor = noise(one(Latency("full"), model, model))
+                floor = one(Latency("full"), model, model).floor
                 for number in range(pairs // 2):
                     timed = one(Latency("full"), model, model)
                     assert timed.ratio is not None

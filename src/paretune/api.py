@@ -15,18 +15,28 @@ from typing import Any
 
 from paretune import catalog, studies
 from paretune.core.budget import FOOTPRINT, Budget
-from paretune.core.errors import RecipeError, StoreError, nearest
+from paretune.core.errors import MeasurementError, RecipeError, StoreError, nearest
 from paretune.core.measurement import Measurement
 from paretune.core.recipe import Recipe, canonical
+from paretune.core.strategy import Objective
 from paretune.core.study import Study
 from paretune.core.target import Target
 from paretune.core.task import Task
-from paretune.core.trial import Trial
+from paretune.core.trial import OK, Trial
 from paretune.course import Course
+from paretune.engine.comparison import RandomInputs, signature
 from paretune.experiment import Experiment
 from paretune.frontier import frontier
 from paretune.ledger import Ledger
-from paretune.options import Options, Progress, crew_of, epochs_of, slots
+from paretune.measurement import _carbon, _energy
+from paretune.options import (
+    Options,
+    Progress,
+    crew_of,
+    epochs_of,
+    settings_of,
+    slots,
+)
 from paretune.report import bundle as bundles
 from paretune.report import page, verdict
 from paretune.search import Event, Limits, Search
@@ -66,12 +76,16 @@ def optimize(
     sampler = catalog.SAMPLERS[asked.sampler]()
     root = (asked.store or studies.default_store()).resolve()
     store = Trials.open(root)
-    ledger = Ledger(slots(asked))
+    grid = _carbon.grid(asked.grid)
+    gauge = _energy.gauge(estimate=True, device=asked.target.device)
+    ledger = Ledger(slots(asked), gauge)
     with crew_of(task, asked, root, on_progress) as crew:
         on_event("phase", {"what": "loading the task"})
         told = crew[0].do("describe", {})
-        Budget.parse(asked.require, told["metrics"])
+        budget = Budget.parse(asked.require, told["metrics"])
         axes = studies.objectives(asked.objectives, told["metrics"])
+        wanted = {*budget.metrics, *(m for m, _ in axes)}
+        settings_of(asked, wanted)  # what can't be had is said before anything is done
         on_event("phase", {"what": "checking model, data, loss and metric"})
         found = crew[0].do("preflight", {})
         for warning in found["warnings"]:
@@ -92,20 +106,28 @@ def optimize(
         lease = store.acquire(name, f"{os.getpid()}", os.getpid(), socket.gethostname())
         try:
             facts = store.facts(name)
-            _same_host(facts.get("environment"), found["environment"], on_event)
-            store.update_study(name, "environment", found["environment"])
+            before = facts.get("environment", {})
+            _same_host(before, found["environment"], on_event)
+            origin = {"energy": gauge.to_json(), "grid": grid.to_json()}
+            if asked.grid is None and "grid" in before:
+                origin["grid"] = before["grid"]
+            environment = {**found["environment"], **origin}
+            store.update_study(name, "environment", environment)
+            settings = settings_of(asked, wanted, facts.get("energy", ""))
+            if "energy" in settings:  # tiers never share an axis
+                store.update_study(name, "energy", settings["energy"]["source"])
             epochs = asked.epochs or facts.get("epochs")
             epochs = epochs or epochs_of(asked, found["epoch_s"], len(crew))
             store.update_study(name, "epochs", epochs)  # a resumed study keeps them
-            budget = Budget.parse(asked.require, told["metrics"])
             experiment = Experiment(
                 found["fingerprint"],
                 budget,
-                tuple(m for m, _ in axes if m in FOOTPRINT),
+                tuple({*(m for m, _ in axes if m in FOOTPRINT), *settings}),
                 ledger,
                 asked.timeout_s,
                 asked.quick,
                 found["environment"]["digest"],
+                settings,
             )
             on_event("study", {"name": name, "epochs": epochs, **found})
             course = Course(
@@ -228,6 +250,68 @@ def pick(study: Study, which: str = "best") -> Trial:
     return ways[which]() or members[0]
 
 
+def why(
+    study: Study,
+    which: str = "best",
+    task: Task | str | None = None,
+    store: Path | None = None,
+    on_progress: Progress = _quiet,
+) -> dict[str, Any]:
+    """Why a trial is or isn't faster, and is or isn't worse, than the baseline.
+
+    Nothing is trained and the test split isn't read. The study keeps what was found,
+    so that reports show it.
+
+    Args:
+        study: with a baseline.
+        which: a member, as `pick` takes it.
+        task: only for a task that has no reference.
+        store: a folder; by default the user's own.
+        on_progress: told what runs: (slot, what, share done).
+
+    Returns:
+        Parts of JSON values: "operators", "total", "steps", "layers", "flips" and
+        "advice"; one that can't be given is {"unavailable": a sentence}.
+
+    Raises:
+        StoreError: there is no such member, or the task isn't what it was.
+    """
+    trial, base = pick(study, which), study.baseline
+    if base is None or trial.number == 0:
+        raise StoreError(
+            "pick",
+            f"trial {trial.number} can't be held against the baseline; name one of "
+            "the others that are finished.",
+        )
+    root = (store or studies.default_store()).resolve()
+    trials = Trials.open(root, create=False)
+    spec = trials.snapshot(study.name)["spec"]
+    reference = task or spec["reference"]
+    if reference is None:
+        raise StoreError(
+            "task-needed",
+            f"study {study.name!r} is of a task that lived in another process; "
+            "explain it from Python with task=.",
+        )
+    asked = Options(target=study.target, workers=1, seed=spec["seed"])
+    with crew_of(reference, asked, root, on_progress) as (worker, *_):
+        if worker.do("preflight", {})["fingerprint"] != spec["fingerprint"]:
+            raise StoreError(
+                "resume-mismatch",
+                f"the task's model, data or code is not what study {study.name!r} was "
+                "searched with; restore it (and --data), or begin another study.",
+            )
+        asks = {
+            "member": trial.to_json(),
+            "baseline": base.to_json(),
+            "fingerprint": spec["fingerprint"],
+        }
+        found: dict[str, Any] = worker.do("explain", asks)["explanation"]
+    kept = {**trials.facts(study.name).get("why", {}), str(trial.number): found}
+    trials.update_study(study.name, "why", kept)
+    return found
+
+
 def export(study: Study, folder: Path | str, which: str = "best") -> list[Path]:
     """A deploy bundle of a member in `folder`; the files that it has."""
     return bundles.bundle(study, pick(study, which), Path(folder))
@@ -293,13 +377,100 @@ def measure(
     target: Target | None = None,
     store: Path | None = None,
     on_progress: Progress = _quiet,
+    estimate_energy: bool = False,
 ) -> dict[str, Measurement]:
-    """One file on one target, by the full protocol."""
+    """One file on one target, by the full protocol.
+
+    Energy is measured where something counts joules; elsewhere it can be estimated.
+    """
     root = (store or studies.default_store()).resolve()
     asked = Options(target=target or Target(), workers=1)
     with crew_of(task, asked, root, on_progress) as (worker, *_):
-        told = worker.do("judge", {"path": str(artifact.resolve())})
+        asks = {"path": str(artifact.resolve()), "estimate_energy": estimate_energy}
+        told = worker.do("judge", asks)
         return {k: Measurement.from_json(m) for k, m in told["measurements"].items()}
+
+
+def compare(
+    a: Path | str,
+    b: Path | str,
+    task: Task | str | None = None,
+    target: Target | None = None,
+    against: str | None = None,
+    store: Path | None = None,
+    on_progress: Progress = _quiet,
+) -> Study:
+    """Two artifacts side by side, measured in turns by the full protocol.
+
+    Args:
+        a: a file, or "STUDY:MEMBER"; see `pick` for what a member is called.
+        b: likewise; it is held against `a`.
+        task: for real inputs and for quality; by default that of a study that `a` or
+            `b` names, else random inputs that fit the file.
+        target: where `a` is served.
+        against: the runtime that serves `b`, where it is another.
+        store: a folder; by default the user's own.
+        on_progress: told what runs: (slot, what, share done).
+
+    Returns:
+        A study of two trials, 0 for `a` and 1 for `b`; `report.comparison` puts it
+        into words.
+
+    Raises:
+        MeasurementError: there is no such file ("model-not-found").
+        StoreError: there is no such study or member.
+    """
+    root = (store or studies.default_store()).resolve()
+    (first, task_a), (second, task_b) = _found(a, root), _found(b, root)
+    target = target or Target()
+    runtimes = [target.runtime, against or target.runtime]
+    for runtime in runtimes:
+        catalog.usable_runtime(runtime)
+    judged = task or task_a or task_b or RandomInputs(signature(first))
+    asked = Options(target=target, workers=1)
+    with crew_of(judged, asked, root, on_progress) as (worker, *_):
+        told = worker.do("describe", {})
+        asks = {"paths": [str(first), str(second)], "runtimes": runtimes}
+        found = worker.do("compare", asks)
+    trials = tuple(
+        Trial(
+            number,
+            (),
+            OK,
+            {k: Measurement.from_json(m) for k, m in figures.items()},
+        )
+        for number, figures in enumerate(found["measurements"])
+    )
+    metrics = told["metrics"]
+    axes = studies.objectives(studies.OBJECTIVES, metrics) if metrics else []
+    return Study(
+        f"{a} and {b}",
+        told["name"],
+        metrics,
+        target,
+        "",
+        tuple(Objective(*axis) for axis in axes),  # type: ignore[arg-type]
+        trials=trials,
+        noise=found["noise"],
+    )
+
+
+def _found(name: Path | str, root: Path) -> tuple[Path, str | None]:
+    """(the file, the reference of the task that it is of, if that is known)."""
+    if (path := Path(name)).is_file():
+        return path.resolve(), None
+    studied, colon, member = str(name).rpartition(":")
+    if not colon:
+        raise MeasurementError(
+            "model-not-found",
+            f"there is no file {name}; give a model file, or STUDY:MEMBER.",
+        )
+    study = load(studied, root)
+    trial = pick(study, member)
+    path_of = study.path(trial)
+    assert path_of is not None
+    reference = Trials.open(root, create=False).snapshot(studied)["spec"]["reference"]
+    return path_of, reference
 
 
 def _same_host(before: Any, now: Mapping[str, Any], on_event: Event) -> None:

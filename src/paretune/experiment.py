@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from paretune.core.budget import FOOTPRINT, Budget, Constraint
 from paretune.core.measurement import Measurement
@@ -15,11 +18,14 @@ from paretune.core.worker import Worker
 from paretune.ledger import Ledger
 
 SCREENED = 0.10  # a screened latency is not trusted closer than this to a limit
+STEADY = 0.01  # what a host's clock may differ by without a word
+DRIFTED = "host drifted"
 ALWAYS = ("latency_p50",)
 METER_OF = {
     "latency_p50": "latency",
     "latency_p90": "latency",
     "latency_p99": "latency",
+    "throughput": "latency",
 }
 
 Figures = dict[str, Measurement]
@@ -36,6 +42,7 @@ class Experiment:
         timeout_s: of one operation of a worker.
         quick: measure nothing by the full protocol.
         environment: digest of what measurements are taken on here.
+        settings: further arguments of a meter, by its name.
         baseline: trial 0, once there is one.
     """
 
@@ -46,6 +53,7 @@ class Experiment:
     timeout_s: float = 3600.0
     quick: bool = False
     environment: str = ""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     baseline: Trial | None = None
     _known: dict[str, Figures] = field(default_factory=dict, repr=False)
     _locks: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
@@ -92,7 +100,7 @@ class Experiment:
             told["parity"],
             told["artifact"],
             told["format"],
-            cost=told["cost"],
+            cost={k: s for k, s in told["cost"].items() if k != "cpu_s"},
             trace=tuple(told["trace"]),
         )
 
@@ -128,6 +136,7 @@ class Experiment:
     def _measured(self, worker: Worker, structure: Recipe) -> Figures:
         told = self._realise(worker, structure, judge=False)
         static = _figures(told["measurements"])
+        static.pop("transfer_size", None)  # how weights compress, training decides
         if self._broken(static):
             return static  # too big already: not worth a stopwatch
         return self._timed(worker, told["artifact"], static)
@@ -161,11 +170,30 @@ class Experiment:
             "baseline": self._base() or artifacts[0],
             "meters": list(meters),
             "protocol": protocol,
+            "settings": {name: dict(given) for name, given in self.settings.items()},
         }
         told = self.do(worker, "measure", arguments)
         if protocol == "full" and "latency" in meters:
             self.ledger.arm_s = told["cost"]["measure_s"] / (len(artifacts) + 1)
-        return [_figures(m) for m in told["measurements"]]
+        return [self._marked(_figures(m)) for m in told["measurements"]]
+
+    def _marked(self, taken: Figures) -> Figures:
+        """`taken`, with a flag on the times if the host is no longer what it was.
+
+        Each batch is timed beside the baseline, so its ratios hold all the same; its
+        absolute times are those of another clock.
+        """
+        first = self.baseline and self.baseline.measurements.get("latency_p50")
+        timed = taken.get("latency_p50")
+        if not first or timed is None or "screening" in {*first.flags, *timed.flags}:
+            return taken
+        now = float(np.median(timed.detail["baseline_s"]))
+        if abs(math.log(now / first.value)) <= 2 * max(first.floor, STEADY):
+            return taken
+        return {
+            k: replace(m, flags=(*m.flags, DRIFTED)) if m.kind == "launches" else m
+            for k, m in taken.items()
+        }
 
     def _base(self) -> str | None:
         return self.baseline.artifact if self.baseline else None

@@ -1,4 +1,4 @@
-"""What a search costs: seconds by what they went to."""
+"""What a search costs: seconds by what they went to, and joules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+
+from paretune.measurement._counters import Counter, Tally
+from paretune.measurement._cpu import cpu_s
+from paretune.measurement._energy import Gauge
+from paretune.measurement._power import power
 
 
 class Ledger:
@@ -17,6 +22,16 @@ class Ledger:
     training, exporting, judging and measuring that they report (starting processes,
     loading the task, checking it, keeping results).
 
+    `cpu_s` is the processor time of this process and of all that it started. Joules are
+    booked by their source, "rapl_j", "nvml_j", "metered_j" or "estimate_j". A counter
+    counts whatever else the machine does, and its idling, for the time of the search.
+    The estimate is `cpu_s` times the watts of a thread; it also stands in for a counter
+    that fails on the way.
+
+    Args:
+        slots: workers that it has.
+        gauge: what joules are had by; None for none.
+
     Example:
         >>> ledger = Ledger(slots=1)
         >>> with ledger.busy() as book:
@@ -25,8 +40,11 @@ class Ledger:
         0.0
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, gauge: Gauge | None = None) -> None:
         self._slots = slots
+        self._gauge = gauge
+        self._tally = Tally(gauge) if isinstance(gauge, Counter) else None
+        self._cpu_began = cpu_s()
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._costs: dict[str, float] = defaultdict(float)
@@ -44,7 +62,7 @@ class Ledger:
 
         def book(costs: Mapping[str, float]) -> None:
             nonlocal known
-            known = sum(costs.values())
+            known = sum(s for name, s in costs.items() if name != "cpu_s")
             with self._lock:
                 for name, seconds in costs.items():
                     self._costs[name] += seconds
@@ -80,12 +98,29 @@ class Ledger:
         return sum(recent) / len(recent) if recent else 0.0
 
     def costs(self) -> dict[str, float]:
-        """Seconds since the beginning: "wall_s", "overhead_s" and what was booked."""
+        """Since the beginning: "wall_s", "overhead_s", "cpu_s", joules, and the rest.
+
+        Workers that have ended count with all of their processor time, others with
+        what their operations have reported.
+        """
         with self._lock:
             now = time.monotonic()
             idle = self._idle_s + (0.0 if self._busy else now - self._idle_since)
+            spent = max(cpu_s() - self._cpu_began, self._costs["cpu_s"])
             return {
                 **self._costs,
                 "wall_s": now - self._began,
                 "overhead_s": idle + self._beyond_s / self._slots,
+                "cpu_s": spent,
+                **self._joules(spent),
             }
+
+    def _joules(self, spent: float) -> dict[str, float]:
+        """By source; the lock is held."""
+        if self._gauge is None:
+            return {}
+        counted = self._tally.joules() if self._tally else None
+        if counted is not None:
+            return {f"{self._gauge.source}_j": counted}
+        guess = power() if isinstance(self._gauge, Counter) else self._gauge
+        return {f"{guess.source}_j": guess.joules(spent)}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from paretune import catalog, studies
 from paretune.core.target import Target
 from paretune.core.task import Task
 from paretune.core.worker import Job, Worker
+from paretune.measurement import _energy
 
 TRAININGS = 8  # that a search should afford: what an epoch costs decides their length
 Progress = Callable[[int, str, float], None]
@@ -38,6 +40,9 @@ class Options:
         seed: of everything random.
         timeout_s: of one operation of a worker.
         quick: measure with the screening protocol only, for a first look.
+        estimate_energy: measure energy, by an estimate where nothing counts joules.
+        grid: where the electricity comes from, for the search's own carbon: a country,
+            or grams of CO2 equivalent per kWh; by default the world's average.
     """
 
     study: str | None = None
@@ -55,6 +60,8 @@ class Options:
     seed: int = 0
     timeout_s: float = 3600.0
     quick: bool = False
+    estimate_energy: bool = False
+    grid: str | None = None
 
 
 def slots(asked: Options) -> int:
@@ -86,6 +93,30 @@ def crew_of(
     finally:
         for worker in crew:
             worker.close()
+
+
+def settings_of(
+    asked: Options, metrics: Collection[str], source: str = ""
+) -> Mapping[str, Mapping[str, Any]]:
+    """What meters are told beyond the protocol, by their name; those asked for by it.
+
+    Args:
+        asked: whether an estimate of energy is welcome.
+        metrics: that limits and objectives name.
+        source: of the energy that the study has figures of already, if any.
+
+    Raises:
+        UnavailableError: energy is wanted and can't be had here, or not by that source.
+
+    Example:
+        >>> settings_of(Options(), {"size"})
+        {}
+    """
+    if "energy" not in metrics and not asked.estimate_energy:
+        return {}
+    device = asked.target.device
+    found = _energy.gauge(asked.estimate_energy, device, source)
+    return {"energy": {"source": found.source}}
 
 
 def epochs_of(asked: Options, epoch_s: float, workers: int) -> int:

@@ -28,13 +28,12 @@ from paretune.core.errors import (
 )
 from paretune.core.recipe import Recipe
 from paretune.core.strategy import Strategy
-from paretune.core.study import Study
+from paretune.core.study import NOISY, UNSTABLE, Study
 from paretune.core.trial import STOPPED, Trial
 from paretune.core.worker import Worker, WorkFailed
 from paretune.course import Course
-from paretune.experiment import Experiment
+from paretune.experiment import DRIFTED, Experiment
 from paretune.frontier import Frontier, frontier
-from paretune.measurement.latency import noise
 from paretune.report.verdict import verdict
 from paretune.store.trials import Claim
 
@@ -180,7 +179,17 @@ class Search:
         """How much this host differs from itself: the baseline was timed so."""
         timed = base.measurements["latency_p50"]
         if "screening" not in timed.flags:
-            self.course.note("noise", noise(timed))
+            self.course.note("noise", timed.floor)
+            if timed.floor > NOISY:
+                how = "unstable host" if timed.floor > UNSTABLE else "noisy host"
+                self.on_event(
+                    "warning",
+                    {
+                        "what": f"[host-unstable] {how}: the same model differs from "
+                        f"itself by {100 * timed.floor:.1f} %. Differences of time "
+                        "below that will not be called; close what else runs here."
+                    },
+                )
 
     def _possible(self, base: Trial) -> None:
         """Refuses a limit that not even an empty model could keep."""
@@ -291,8 +300,11 @@ class Search:
             likely = _likely(frontier(study))
             if study.baseline and study.baseline not in likely:
                 likely.append(study.baseline)
-            unsure = [t for t in likely if _screened(t)]
+            unsure = [t for t in likely if _unsure(t)]
             unsure = [t for t in unsure if t.number not in self.course.lost]
+            drifted = any(DRIFTED in _flags(t) for t in unsure)
+            if drifted and study.baseline and study.baseline not in unsure:
+                unsure.append(study.baseline)  # what it was is no measure any more
             if not unsure or self._stop.is_set():
                 return
             self._tell(f"measuring {len(unsure)} artifacts in full")
@@ -312,6 +324,7 @@ class Search:
         for trial, figures in zip(trials, full, strict=True):
             amended = self.course.amend(trial, figures)
             if trial.number == 0:
+                self.experiment.baseline = amended
                 self._note_noise(amended)
         return True
 
@@ -325,8 +338,13 @@ def _likely(found: Frontier) -> list[Trial]:
     return [*found.members, *others]
 
 
-def _screened(trial: Trial) -> bool:
-    return any("screening" in m.flags for m in trial.measurements.values())
+def _unsure(trial: Trial) -> bool:
+    """Whether it is to be measured in full, again if the host was another then."""
+    return not _flags(trial).isdisjoint(("screening", DRIFTED))
+
+
+def _flags(trial: Trial) -> set[str]:
+    return {flag for m in trial.measurements.values() for flag in m.flags}
 
 
 def _failed(number: int, recipe: Recipe, state: str, why: str) -> Trial:

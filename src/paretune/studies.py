@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from paretune.core.errors import BudgetError, nearest
 from paretune.core.strategy import Objective
 from paretune.core.study import Study
 from paretune.core.target import Target
+from paretune.core.trial import Trial
 from paretune.store.trials import Trials
 
 OBJECTIVES = ("size", "latency_p50")  # with the quality metric: the usual frontier
@@ -66,4 +67,19 @@ def load_study(name: str, store: Trials, root: Path) -> Study:
         noise=facts.get("noise", 0.0),
         environment=facts.get("environment", {}),
         artifacts=root / "artifacts",
+        explanations=_explanations(facts, kept["trials"]),
     )
+
+
+def _explanations(
+    facts: Mapping[str, Any], trials: Iterable[Trial]
+) -> dict[int, Mapping[str, Any]]:
+    """What `paretune why` found out, of trials that still have the same file."""
+    kept: Mapping[str, Mapping[str, Any]] = facts.get("why", {})
+    found = {t.number: kept.get(str(t.number)) for t in trials}
+    files = {t.number: t.artifact for t in trials}
+    return {
+        number: told
+        for number, told in found.items()
+        if told is not None and told.get("artifact") == files[number]
+    }

@@ -22,6 +22,7 @@ WRONG = [
     (["optimize", "fashion", "--require", "accuracy>=basline"], "'baseline'"),
     (["optimize", "fashion", "--require", "size=3MB"], "'<=' or '>='"),
     (["optimize", "fashion", "--objectives", "sise"], "did you mean 'size'"),
+    (["optimize", "fashion", "--grid", "1e9"], "grams of CO2 equivalent per kWh"),
     (["optimize", "raises.py"], "raises.py:2"),
     (["frontier", "nothing"], "nothing"),
     (["report", "nothing", "-o", "x.html"], "nothing"),
@@ -30,6 +31,14 @@ WRONG = [
     (["apply", "typo.yaml", "fashion"], "did you mean 'structured_pruning'"),
     (["apply", "value.yaml", "fashion"], "ratio=1.5"),
     (["measure", "nothing.onnx", "fashion"], "no file"),
+    (["measure", "value.yaml", "fashion", "--threads", "999"], "at most"),
+    (["measure", "value.yaml", "fashion", "--scenario", "ofline"], "offline"),
+    (["compare", "nothing.onnx", "nothing.onnx"], "STUDY:MEMBER"),
+    (["compare", "nothing:0", "nothing:1"], "nothing"),
+    (["compare", "value.yaml", "value.yaml"], "value.yaml"),
+    (["optimize", "fashion", "--objectives", "energy"], "--estimate-energy"),
+    (["optimize", "fashion", "--grid", "many"], "grams per kWh"),
+    (["why", "nothing", "best"], "nothing"),
 ]
 
 

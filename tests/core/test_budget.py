@@ -81,7 +81,7 @@ def test_any_text_gives_a_budget_or_a_sentence(text):
     st.floats(1e-6, 1e6),
 )
 def test_a_limit_parts_what_meets_it_from_what_does_not(metric, allowed, value):
-    unit = {"byte": "B", "s": "s", "1": "", "1/s": "/s"}[FOOTPRINT[metric][0]]
+    unit = {"byte": "B", "s": "s", "1": "", "1/s": "/s", "J": "J"}[FOOTPRINT[metric][0]]
     budget = Budget.parse(f"{metric}<={allowed!r}{unit}", METRICS)
     if math.isclose(value, allowed, rel_tol=1e-6):
         return

@@ -71,3 +71,23 @@ def test_certify_reads_the_test_split(bench, fingerprint):
 def test_an_impossible_order_is_refused(bench, fingerprint):
     with pytest.raises(RecipeError, match="can't follow"):
         bench.realise([INT8, INT8], fingerprint)
+
+
+def test_every_operation_tells_its_processor_time(bench, fingerprint):
+    assert 0 <= bench.do("describe", {})["cost"]["cpu_s"] < 1.0
+    told = bench.do("realise", {"steps": [], "fingerprint": fingerprint})
+    assert told["cost"]["cpu_s"] > 0 and "export_s" in told["cost"]
+    artifact = told["artifact"]
+    asked = {"artifacts": [artifact], "baseline": artifact, "meters": ["peak_memory"]}
+    spent = bench.do("measure", asked)["cost"]["cpu_s"]
+    assert spent > 0.3, "that of the launches, which are processes of their own"
+
+
+def test_a_meter_is_told_its_settings(bench, fingerprint):
+    artifact = bench.realise([], fingerprint)["artifact"]
+    told = bench.measure(
+        [artifact], artifact, ["energy"], settings={"energy": {"source": "estimate"}}
+    )
+    (taken,) = told["measurements"]
+    assert taken["energy"]["flags"][0] == "energy: estimated, ±50 %"
+    assert taken["energy"]["values"][0] > 0

@@ -6,6 +6,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
+from paretune import catalog
 from paretune.core.quiet import Quiet
 from paretune.core.recipe import Recipe
 from paretune.core.technique import Run
@@ -77,3 +78,28 @@ def test_a_quality_that_raises_fails_no_trial(tmp_path):
 def test_what_is_kept_hangs_on_our_own_version_and_on_the_code_of_formats():
     assert f"paretune=={version('paretune')}" in libraries()
     assert any(name.startswith("formats==") for name in libraries())
+
+
+INT8 = catalog.recipe([{"technique": "post_training_quantization"}])
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_float_source_of_a_quantized_candidate_is_there_when_asked_for(
+    tmp_path, cached
+):
+    if cached:
+        Prefixes(Run(ConvNet()), "task", Cache(tmp_path)).realise(INT8, "onnx")
+    prefixes = Prefixes(Run(ConvNet()), "task", Cache(tmp_path))
+    realised = prefixes.realise(INT8, "onnx")
+    alone = prefixes.realise(Recipe(), "onnx").candidate
+    exported = realised.exported
+    assert exported.model.SerializeToString() == alone.model.SerializeToString()
+    assert "quantized" in realised.candidate.traits - exported.traits
+    assert realised.exported is exported
+
+
+def test_an_unquantized_candidate_is_its_own_export_and_torch_has_none(tmp_path):
+    prefixes = Prefixes(Run(ConvNet()), "task", Cache(tmp_path))
+    realised = prefixes.realise(Recipe(), "onnx")
+    assert realised.exported is realised.candidate
+    assert prefixes.realise(Recipe(), "torch").exported is None

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from paretune.catalog import usable_runtime
-from paretune.core.errors import MeasurementError
 from paretune.core.measurement import Measurement
 from paretune.core.meter import Subject
+from paretune.core.target import Target
 from paretune.engine import launches
 from paretune.measurement._protocol import Protocol
-from paretune.measurement.latency import Latency, noise
+from paretune.measurement.latency import Latency
 from tests.measurement.artifacts import TARGET, Numbers, sleeper
 from tests.measurement.test_timing import Machine
 
@@ -60,12 +60,12 @@ def test_injected_sleeps_are_measured_to_3_percent(tmp_path):
 
 def test_percentiles_want_enough_calls():
     machine = Machine(noise=0.1)
-    slow, fast = fake(machine, "slow", 0.015), fake(machine, "fast", 1e-4)
-    ((*few,),) = brief().measure([slow], slow)  # 3 x 2 x 2 x 7 = 84 calls
+    slow, fast = fake(machine, "slow", 0.02), fake(machine, "fast", 1e-4)
+    ((*few,),) = brief().measure([slow], slow)  # 3 x 2 x 2 x 3 = 36 calls
     ((*many,),) = brief().measure([fast], slow)
-    assert [m.metric for m in few] == ["latency_p50", "latency_p90"]
-    assert [m.metric for m in many] == ["latency_p50", "latency_p90", "latency_p99"]
-    p50, p90, p99 = (m.value for m in many)
+    assert [m.metric for m in few] == ["latency_p50", "throughput"]
+    assert [m.metric for m in many] == list(Latency.metrics)
+    p50, p90, p99, _ = (m.value for m in many)
     assert p50 < p90 < p99
 
 
@@ -98,11 +98,25 @@ def test_noise_is_the_far_end_of_the_interval():
         tuple(np.exp([0.03, 0.01, 0.02, 0.02, 0.01, 0.03])),
     )
     _, interval = paired.ratio
-    assert noise(paired) == pytest.approx(math.log(interval.high))
-    assert noise(paired) > 0.02
+    assert paired.floor == pytest.approx(math.log(interval.high))
+    assert paired.floor > 0.02
 
 
-def test_noise_needs_several_launches():
+def test_the_floor_needs_several_launches():
     once = Measurement("latency_p50", "s", "lower", (1.0,), "launches", (1.0,))
-    with pytest.raises(MeasurementError, match="2 launches"):
-        noise(once)
+    assert once.floor == math.inf
+
+
+def test_samples_of_the_whole_batch_count():
+    machine = Machine()
+    target = Target(runtime="null", batch=32, scenario="offline")
+    slow, fast = (
+        Subject(None, target, None, None, lambda empty, s=start: s())
+        for start in (machine.start("slow", 0.02), machine.start("fast", 0.01))
+    )
+    ((*_, measured),) = Latency("screening").measure([fast], slow)
+    assert measured.metric == "throughput"
+    assert measured.value == pytest.approx(3200)
+    assert measured.ratio[0] == pytest.approx(2.0)
+    assert measured.better == "higher"
+    assert measured.flags == ("screening",)

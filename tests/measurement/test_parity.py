@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
 from paretune.catalog import usable_runtime
+from paretune.compression.post_training_quantization import PostTrainingQuantization
+from paretune.core.candidate import Candidate
 from paretune.core.errors import ParityError
 from paretune.core.target import Target
 from paretune.core.task import as_arrays
-from paretune.measurement._parity import agreement, check
+from paretune.core.technique import Run
+from paretune.measurement._parity import Graphs, agreement, check
 from tests.measurement.artifacts import Numbers, artifact, network, weights
 
 
@@ -233,6 +239,177 @@ def test_other_shapes_are_compared_too():
     check(total, total, batches, quantized=False)
     with pytest.raises(ParityError, match=r"samples of shape \(5,\)"):
         check(total, right_for_8, batches, quantized=False)
+
+
+@pytest.mark.parametrize("wrong", [4, 20])
+def test_the_shortest_and_the_longest_are_tried_wherever_they_come(wrong):
+    lengths = [8, 8, 8, 9, 4, 12, 20, 11]
+    batches = [{"input": np.ones((64, n), np.float32)} for n in lengths]
+
+    def total(given):
+        return {"output": given["input"].sum(1, keepdims=True)}
+
+    def fails(given):
+        extra = given["input"].shape[1] == wrong
+        return {"output": total(given)["output"] + np.float32(extra)}
+
+    check(total, total, iter(batches), quantized=False)
+    with pytest.raises(ParityError, match=rf"samples of shape \({wrong},\)"):
+        check(total, fails, iter(batches), quantized=False)
+
+
+def test_of_many_shapes_only_some_are_tried():
+    batches = [{"input": np.ones((8, n), np.float32)} for n in range(5, 45)]
+    shapes = set()
+
+    def total(given):
+        shapes.add(given["input"].shape[1])
+        return {"output": given["input"].sum(1, keepdims=True)}
+
+    check(total, total, batches, quantized=False)
+    assert {5, 44} <= shapes and len(shapes) <= 9
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_each_of_several_outputs_has_figures_of_its_own(load, quantized):
+    source = load(network(weights()))
+
+    def nearly(inputs, outputs):
+        return {**outputs, "sides": outputs["sides"] + np.float32(1e-5)}
+
+    found = check(source, Changed(source, nearly), samples(), quantized)
+    for key in ("max_abs", "relative"):
+        assert found[f"{key}:scores"] == 0.0 < found[f"{key}:sides"] == found[key]
+    assert found["agreement:scores"] == 1.0 == found["agreement:sides"]
+
+    def total(given):
+        return {"output": given["input"].sum(1, keepdims=True)}
+
+    assert check(total, total, samples(), quantized).keys() == {
+        *("max_abs", "relative", "agreement")
+    }
+
+
+class Real:
+    """A toy task's artifacts, through the file and the runtime that serves it."""
+
+    def __init__(self, folder) -> None:
+        from paretune.infrastructure.formats import onnx as onnx_format
+        from paretune.infrastructure.runtimes.torch_eager import TorchEager
+        from tests.toys import ResNet
+
+        self.task, self.folder = ResNet(), folder
+        self.candidate = Candidate(self.task.model(), "torch")
+        self.reference = TorchEager().session(self.candidate.model)
+        self.float = onnx_format.from_torch(self.candidate, self.task).model
+        technique = PostTrainingQuantization()
+        self.int8 = technique.on_onnx(self.float, Run(self.task))
+
+    def check(self, model, source, quantized, change=None, **how):
+        from paretune.infrastructure.formats import onnx as onnx_format
+
+        candidate = Candidate(model, "onnx")
+        made = onnx_format.write(candidate, self.task, self.folder / "model.onnx")
+        session = usable_runtime("onnxruntime").load(made, Target())
+        if change:
+            session = Changed(
+                session, lambda i, o: {n: change(a) for n, a in o.items()}
+            )
+        batches = self.task.batches("validation")
+        return check(
+            self.reference,
+            session,
+            [as_arrays(inputs, "input") for inputs, _ in batches],
+            quantized,
+            graphs=Graphs(model, lambda: source),
+            **how,
+        )
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    return Real(tmp_path_factory.mktemp("real"))
+
+
+def doubled(model, name):
+    """The weights, or the scale, of one channel."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    tensor = next(i for i in copy.graph.initializer if i.name == name)
+    values = numpy_helper.to_array(tensor).copy()
+    values[5] *= 2
+    tensor.CopyFrom(numpy_helper.from_array(values, name))
+    return copy
+
+
+def test_a_refusal_names_output_inputs_error_limit_and_layer(real):
+    with pytest.raises(ParityError) as caught:
+        real.check(doubled(real.float, "4.conv1.weight"), real.float, quantized=False)
+    assert re.search(
+        r"output 'output' differs from its source by 0\.\d+ of its size on batch "
+        r"size 1 \(limit 0\.0001\); first differs at 4\.conv1/Conv, channel 5: ",
+        caught.value.message,
+    )
+    wrong = doubled(real.int8, "3.conv2.weight_scale")
+    with pytest.raises(ParityError) as caught:
+        real.check(wrong, real.float, quantized=True)
+    assert re.search(
+        r"output 'output' has an L2 error of 0\.\d+ of its size on batch size 128.*"
+        r"first differs at 3\.conv2/Conv, channel 5: .* rounding explains 0\.0",
+        caught.value.message,
+    )
+
+
+def test_a_good_int8_artifact_is_judged_in_every_layer(real):
+    found = real.check(real.int8, real.float, quantized=True)
+    assert found["layers"] == 10 and found["relative"] < 0.02
+    assert "layers" not in real.check(real.float, real.float, quantized=False)
+
+
+def test_a_fault_that_the_float_source_has_too_is_refused(real):
+    """As when it is the exporter that is wrong: nothing but torch can tell."""
+    wrong = doubled(real.float, "0.weight")
+    int8 = PostTrainingQuantization().on_onnx(wrong, Run(real.task))
+    with pytest.raises(
+        ParityError, match=r"the float graph before quantizing.*0\.0001"
+    ):
+        real.check(int8, wrong, quantized=True)
+    # And if the fresh export has it as well, no layer can be named.
+    with pytest.raises(ParityError, match="the exporter or the runtime"):
+        real.check(wrong, wrong, quantized=False)
+
+
+def test_without_a_float_source_the_outputs_decide(real):
+    assert "layers" not in real.check(real.int8, None, quantized=True)
+    wrong = doubled(real.int8, "3.conv2.weight_scale")
+    assert real.check(wrong, None, quantized=True)["relative"] > 0.01
+
+
+def test_layers_that_are_each_well_and_a_sum_that_is_poor(real):
+    """A sum of small errors is refused by the outputs, and the worst layer is said."""
+    technique = PostTrainingQuantization(scheme="dynamic_int8")
+    model = technique.on_onnx(real.float, Run(real.task))
+    with pytest.raises(ParityError, match=r"from itself.*most of all 7/Gemm: 0\.00\d"):
+        real.check(model, real.float, quantized=True, consistency=1e-6)
+
+
+def test_a_nan_is_followed_to_where_it_comes_from(real):
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(real.float)
+    bias = next(i for i in wrong.graph.initializer if i.name == "4.conv2.weight")
+    values = numpy_helper.to_array(bias).copy()
+    values[3] = np.nan
+    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+    for quantized in (False, True):
+        with pytest.raises(ParityError, match=r"NaN.*first differs at 4\.conv2/Conv"):
+            real.check(wrong, real.float, quantized)
+
+
+def test_a_file_that_is_not_the_graph_is_refused(real):
+    with pytest.raises(ParityError, match="graph that was written"):
+        real.check(real.int8, real.float, quantized=True, change=lambda a: -a / 2)
+    with pytest.raises(ParityError, match="of the file isn't that of the graph"):
+        real.check(real.float, real.float, quantized=False, change=lambda a: a * 1.01)
 
 
 def test_whole_numbers_are_compared_as_they_are():

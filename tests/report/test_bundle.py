@@ -132,7 +132,7 @@ def test_the_card_and_the_files_say_what_it_is(stored, tmp_path):
         "trial 13 of study demo",
         "14.9× smaller and 4.0× faster",
         "structured pruning: amount 0.56",
-        "| accuracy | 90.1 % | 89.2 to 91.1 % |",
+        "| accuracy | 90.1 % | 89.0 to 91.2 % |",
         "99.85 % of decisions agree",
         "certified on the test split, read once",
         "It meets the budget",

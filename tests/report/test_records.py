@@ -25,7 +25,9 @@ MEMBER = {
     "sha256": (str, type(None)),
     "metrics": dict,
     "parity": dict,
+    "optimism_gap": (dict, type(None)),
     "probability": OPTIONAL,
+    "break_even": (dict, type(None)),
     "meets_budget": bool,
 }
 WHOLE = {
@@ -61,6 +63,29 @@ def valid_member(member):
         ratio = record.pop("ratio", {"value": 1, "low": 1, "high": 1})
         valid(record, METRIC)
         assert set(ratio) == {"value", "low", "high"}
+
+
+def test_the_optimism_gap_is_validation_less_test(study, uncertified):
+    best, *_ = records(study)["members"]
+    trial = frontier(study).members[0]
+    proof = study.certified[trial.number]["accuracy"]
+    gap = best["optimism_gap"]
+    assert gap["value"] == pytest.approx(trial.values["accuracy"] - proof.value)
+    assert gap["low"] < gap["value"] < gap["high"]
+    assert records(study)["baseline"]["optimism_gap"] is not None
+    assert all(m["optimism_gap"] is None for m in records(uncertified)["members"])
+
+
+def test_certified_figures_have_the_intervals_of_all_at_once(study, uncertified):
+    for member, trial in zip(
+        records(study)["members"], frontier(study).members, strict=True
+    ):
+        shown = member["metrics"]["accuracy"]
+        own = study.certified[trial.number]["accuracy"].interval
+        assert shown["low"] < own.low < own.high < shown["high"]
+    shown = records(uncertified)["members"][0]["metrics"]["accuracy"]
+    own = frontier(uncertified).members[0].measurements["accuracy"].interval
+    assert (shown["low"], shown["high"]) == (own.low, own.high)
 
 
 def test_it_follows_the_contract(any_study):

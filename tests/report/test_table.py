@@ -49,7 +49,7 @@ def test_no_figure_is_cut_off_at_any_usual_width(study, width):
     if width >= 80:
         assert "…" not in text
         assert text.count("112 kB") == 1
-        assert "90.1 ± 0.9 %" in text
+        assert "90.1 ± 1.1 %" in text
 
 
 def test_any_study_can_be_shown(any_study):

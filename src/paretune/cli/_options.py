@@ -30,6 +30,28 @@ DataOption = Annotated[
 RuntimeOption = Annotated[str, typer.Option("--runtime", help="What will serve it.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", help="Threads of a session.")]
 BatchOption = Annotated[int, typer.Option("--batch", help="Samples in one call.")]
+EstimateOption = Annotated[
+    bool,
+    typer.Option(
+        "--estimate-energy",
+        help="Energy by time and the processor's watts where nothing counts joules.",
+    ),
+]
+GridOption = Annotated[
+    str | None,
+    typer.Option(
+        "--grid",
+        help="For carbon: a country, or gCO2e per kWh [default: the world's average].",
+    ),
+]
+ScenarioOption = Annotated[
+    str,
+    typer.Option(
+        "--scenario",
+        help="How requests come: single_stream, one after the other; offline, all at "
+        "once.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -66,10 +88,24 @@ def use_data(folder: Path | None) -> None:
     os.environ["PARETUNE_DATA"] = str(folder.resolve())
 
 
-def target(runtime: str, threads: int, batch: int) -> Target:
+def axes(objectives: str | None, scenario: str) -> tuple[str, ...]:
+    """Names of the frontier's axes besides quality.
+
+    Example:
+        >>> axes(None, "offline"), axes("size, macs", "offline")
+        (('size', 'throughput'), ('size', 'macs'))
+    """
+    if objectives is None:
+        return ("size", "throughput" if scenario == "offline" else "latency_p50")
+    return tuple(a.strip() for a in objectives.split(",") if a.strip())
+
+
+def target(
+    runtime: str, threads: int, batch: int, scenario: str = "single_stream"
+) -> Target:
     """The target that these options name.
 
     Raises:
-        MeasurementError: more threads than cores, or a number below 1.
+        MeasurementError: a number below 1, or a scenario that nobody knows.
     """
-    return Target(runtime=runtime, threads=threads, batch=batch)
+    return Target(runtime=runtime, threads=threads, batch=batch, scenario=scenario)

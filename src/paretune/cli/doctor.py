@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 def command() -> None:
     """Say what works here, what is missing, and how to get it."""
     from paretune import catalog, studies
+    from paretune.measurement import _energy
 
     cores = os.cpu_count() or 1
     print(f"cores         {cores} (searching uses all; measuring leaves one free)")
@@ -22,6 +23,7 @@ def command() -> None:
     for name in sorted(catalog.RUNTIMES):
         reason = catalog.RUNTIMES[name]().missing()
         print(f"{'runtime':<13} {name}: {reason or 'ready'}")
+    print(f"{'energy':<13} {_energy.doctored()}")
     root = studies.default_store()
     state = "ready" if _writable(root) else "can't be written to; use --store DIR"
     print(f"{'store':<13} {root}: {state}")

@@ -21,6 +21,7 @@ ORDER = (
     "frontier",
     "export",
     "report",
+    "why",
     "apply",
     "measure",
     "list",

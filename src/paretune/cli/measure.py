@@ -16,8 +16,10 @@ def command(
     runtime: o.RuntimeOption = "onnxruntime",
     threads: o.ThreadsOption = 1,
     batch: o.BatchOption = 1,
+    scenario: o.ScenarioOption = "single_stream",
     store: o.StoreOption = None,
     data: o.DataOption = None,
+    estimate_energy: o.EstimateOption = False,
     json: o.JsonOption = False,
 ) -> None:
     """Measure a model file on a target, with the task's data."""
@@ -30,9 +32,12 @@ def command(
     o.use_data(data)
     if not artifact.is_file():
         raise MeasurementError("model-not-found", f"there is no file {artifact}.")
-    taken = api.measure(artifact, task, o.target(runtime, threads, batch), store)
+    where = o.target(runtime, threads, batch, scenario)
+    taken = api.measure(artifact, task, where, store, estimate_energy=estimate_energy)
     if json:
         print(text.dumps({k: m.to_json() for k, m in taken.items()}, indent=2))
         return
     for measurement in taken.values():
-        print(figure(measurement))
+        own = f"{measurement.metric}: "
+        known = "; ".join(flag.removeprefix(own) for flag in measurement.flags)
+        print(f"{figure(measurement)} ({known})" if known else figure(measurement))

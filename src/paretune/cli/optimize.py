@@ -34,14 +34,19 @@ def command(
     ),
     sampler: Annotated[str, typer.Option(help="Who fills in their values.")] = "tpe",
     objectives: Annotated[
-        str, typer.Option(help="Axes of the frontier besides quality.")
-    ] = "size,latency_p50",
+        str | None,
+        typer.Option(
+            help="Axes of the frontier besides quality "
+            "[default: size,latency_p50; offline: size,throughput]."
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of a training in a recipe.")
     ] = None,
     runtime: o.RuntimeOption = "onnxruntime",
     threads: o.ThreadsOption = 1,
     batch: o.BatchOption = 1,
+    scenario: o.ScenarioOption = "single_stream",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes [default: cores].")
     ] = None,
@@ -52,6 +57,8 @@ def command(
         str, typer.Option(help="Time for one operation of a worker: 30m, 2h.")
     ] = "1h",
     seed: Annotated[int, typer.Option(min=0, help="Seeds everything random.")] = 0,
+    estimate_energy: o.EstimateOption = False,
+    grid: o.GridOption = None,
     json: o.JsonOption = False,
 ) -> int:
     """Search for smaller and faster versions of a task's model.
@@ -68,16 +75,18 @@ def command(
         as_json=json,
         study=study,
         store=store,
-        target=o.target(runtime, threads, batch),
+        target=o.target(runtime, threads, batch, scenario),
         require=require,
         seconds=seconds,
         trials=trials or (20 if seconds is None else None),
         strategy=strategy,
         sampler=sampler,
-        objectives=tuple(a.strip() for a in objectives.split(",") if a.strip()),
+        objectives=o.axes(objectives, scenario),
         epochs=epochs,
         workers=workers,
         seed=seed,
         timeout_s=o.seconds(timeout) or 3600.0,
         quick=quick,
+        estimate_energy=estimate_energy,
+        grid=grid,
     )

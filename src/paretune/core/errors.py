@@ -58,6 +58,9 @@ class StoreError(ParetuneError):
     """The store is missing, read-only, full, newer, held by another, or tampered."""
 
 
+MANY = 40  # words that a sentence can list
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known words that `word` may have meant, as the end of an error message.
 
@@ -66,9 +69,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
         "did you mean 'latency_p50'?"
         >>> nearest("zzz", ["latency_p50", "size"])
         'known: latency_p50, size.'
+        >>> nearest("zzz", map(str, range(100)))
+        'known are 100, such as 0, 1, 10, 11, 12, 13.'
     """
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
+    if len(known) > MANY:
+        return f"known are {len(known)}, such as {', '.join(known[:6])}."
     return f"known: {', '.join(known)}."

@@ -7,18 +7,38 @@ in their place.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from paretune.core.errors import MeasurementError
+from paretune.core.statistics import (
+    RESAMPLES,
+    bca,
+    is_binary,
+    log_t_interval,
+    resampled_means,
+    skewed,
+    wilson,
+)
+
+__all__ = [
+    "RESAMPLES",
+    "Interval",
+    "Kind",
+    "Measurement",
+    "log_t_interval",
+    "resampled_means",
+]
+
+# What the peaks of one artifact differ by, however often it is measured: allocators
+# and the kernel deal in pages, and in which order differs from launch to launch.
+PEAK_SHARE, PEAK_BYTES = 0.01, 2**17
 
 Kind = Literal["exact", "launches", "peak", "samples", "resamples"]
-RESAMPLES = 2_000
-MOST_DRAWS = 20_000_000  # that are kept in memory, 4 bytes each
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,9 @@ class Measurement:
         split: the data split that it was taken on; None where there is none.
         flags: what the reader must know of it, such as "never settled", "screening".
         environment: where it was taken: a digest of the host, runtime and versions.
+        detail: what the meter tells besides. "band": the share by which the values of
+            all artifacts may be off alike, such as by a modelled constant; it widens
+            the interval and cancels out of ratios.
 
     Example:
         >>> m = Measurement("size", "byte", "lower", (1024.0,), "exact")
@@ -86,25 +109,51 @@ class Measurement:
             case "launches":
                 return float(np.median(self.values))
             case "samples":
-                return float(np.mean(self.values))
+                return float(self.scores.mean())
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """The raw values as an array, shape (values,)."""
+        return np.asarray(self.values, dtype=float)
+
+    @cached_property
+    def binary(self) -> bool:
+        """Whether these are samples' scores that are all 0 or 1: a share of them."""
+        return self.kind == "samples" and is_binary(self.scores)
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """For scores of 0 and 1, which are 1: bits, eight a byte, uint8.
+
+        Samples on which two models differ are counted from these hundreds of times
+        in a frontier.
+        """
+        return np.packbits(self.scores > 0)
 
     @cached_property
     def interval(self) -> Interval:
-        """95 %: t over launches (of the log), bootstrap over samples."""
+        """95 %: t over launches (of the log), Wilson's of a share, BCa of a mean."""
         match self.kind:
             case "exact":
                 return Interval(self.value, self.value)
             case "peak":
-                return Interval(min(self.values), max(self.values))
+                slack = max(PEAK_SHARE * self.value, PEAK_BYTES)
+                least = max(0.0, min(self.values) - slack)
+                return Interval(least, self.value + slack)
             case "launches":
                 low, high = log_t_interval(self.values)
+                band = float(self.detail.get("band", 0.0))
+                return Interval(low * (1 - band), high * (1 + band))
+            case "samples" if self.binary:
+                low, high = wilson(float(self.scores.sum()), len(self.scores))
                 return Interval(low, high)
             case "samples":
-                low, high = np.percentile(self.replicates, (2.5, 97.5))
-                return Interval(float(low), float(high))
+                skew = skewed(self.scores)
+                low, high = bca(self.value, self.replicates, skew)
+                return Interval(low, high)
             case "resamples":
-                low, high = np.percentile(self.values[1:] or self.values, (2.5, 97.5))
-                return Interval(float(low), float(high))
+                low, high = np.quantile(self.replicates, (0.025, 0.975)).tolist()
+                return Interval(min(low, self.value), max(high, self.value))
 
     @cached_property
     def replicates(self) -> np.ndarray:
@@ -114,9 +163,9 @@ class Measurement:
         difference of their replicates is a paired one.
         """
         if self.kind == "resamples":
-            return np.asarray(self.values[1:] or self.values)
+            return self.scores[1:] if len(self.values) > 1 else self.scores
         if self.kind == "samples":
-            return resampled_means(np.asarray(self.values))
+            return resampled_means(self.scores)
         rng = np.random.default_rng(0)
         logs = np.log(np.maximum(self.values, 1e-30))
         spread = logs.std(ddof=1) / math.sqrt(len(logs)) if len(logs) > 1 else 0.0
@@ -130,6 +179,18 @@ class Measurement:
         low, high = log_t_interval(self.ratios)
         middle = math.exp(float(np.mean(np.log(self.ratios))))
         return middle, Interval(low, high)
+
+    @cached_property
+    def floor(self) -> float:
+        """Of an artifact against itself: what a difference of this must exceed.
+
+        max(|log low|, |log high|) of the 95 % interval of the ratio: 0.01 says that a
+        true 1 % may be nothing but noise. Infinite with fewer than two launches.
+        """
+        if self.ratio is None or len(self.ratios) < 2:
+            return math.inf
+        _, interval = self.ratio
+        return max(abs(math.log(interval.low)), abs(math.log(interval.high)))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -155,57 +216,3 @@ class Measurement:
                 "flags": tuple(record.get("flags", ())),
             }
         )
-
-
-def resampled_means(values: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
-    """Means of bootstrap resamples, shape (resamples,).
-
-    The resamples depend on the number of values alone. For scores that are all 0 or 1
-    a resampled sum is binomial, but drawing it would break the pairing of two models,
-    so the samples themselves are drawn.
-    """
-    count = len(values)
-    if resamples * count <= MOST_DRAWS and np.isin(values, (0, 1)).all():
-        sums = _times_drawn(count, resamples) @ values.astype(np.float32)
-        return np.asarray(sums.astype(float) / count)
-    means = np.empty(resamples)
-    for start, rows in _drawn(count, resamples):
-        means[start : start + len(rows)] = values[rows].mean(axis=1)
-    return means
-
-
-def _drawn(count: int, resamples: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(index of its first resample, which samples are in each) of a hundred a time."""
-    rng = np.random.default_rng(count)
-    for start in range(0, resamples, 100):
-        some = min(100, resamples - start)
-        yield start, rng.integers(0, count, (some, count), np.int32)
-
-
-@lru_cache(maxsize=2)
-def _times_drawn(count: int, resamples: int) -> np.ndarray:
-    """How often each sample is in each resample, shape (resamples, count).
-
-    Kept, since a study resamples hundreds of candidates; exact for scores of 0 and 1.
-    """
-    times = np.empty((resamples, count), np.float32)
-    for start, rows in _drawn(count, resamples):
-        flat = rows + count * np.arange(len(rows))[:, None]
-        found = np.bincount(flat.ravel(), minlength=rows.size)
-        times[start : start + len(rows)] = found.reshape(rows.shape)
-    return times
-
-
-def log_t_interval(values: tuple[float, ...]) -> tuple[float, float]:
-    """95 % t-interval of the median of positive values, through their logarithms.
-
-    With one value there is no spread to judge by: the interval is (0, infinity).
-    """
-    if len(values) < 2:
-        return 0.0, math.inf
-    from scipy.special import stdtrit
-
-    logs = np.log(np.maximum(values, 1e-30))
-    half = stdtrit(len(logs) - 1, 0.975) * logs.std(ddof=1) / math.sqrt(len(logs))
-    middle = float(np.mean(logs))
-    return math.exp(middle - half), math.exp(middle + half)

@@ -13,6 +13,8 @@ from paretune.core.strategy import History, Objective
 from paretune.core.target import Target
 from paretune.core.trial import Trial
 
+NOISY, UNSTABLE = 0.02, 0.05  # what a model may differ from itself by
+
 
 @dataclass(frozen=True, repr=False)
 class Study:
@@ -34,6 +36,7 @@ class Study:
             latency difference below it is never called.
         environment: what the measurements were taken on.
         artifacts: the folder of the store's artifacts.
+        explanations: by trial number, why it is as it is; see `paretune why`.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Study:
     noise: float = 0.0
     environment: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Path = Path()
+    explanations: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         ok = sum(t.ok for t in self.trials)
@@ -59,6 +63,21 @@ class Study:
     def baseline(self) -> Trial | None:
         """Trial 0: the model as it came, exported; None before it is done."""
         return next((t for t in self.trials if t.number == 0 and t.ok), None)
+
+    def floor(self, metric: str) -> float:
+        """The share that a difference of this metric must exceed to be called.
+
+        From the baseline's A/A, which its full measurement is; `noise` before that.
+        """
+        base = self.baseline
+        m = base.measurements.get(metric) if base else None
+        known = m is not None and len(m.ratios) > 1 and "screening" not in m.flags
+        return m.floor if m is not None and known else self.noise
+
+    @property
+    def unstable(self) -> bool:
+        """Whether this host differs from itself too much to compare times on it."""
+        return self.noise > UNSTABLE
 
     @property
     def history(self) -> History:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from paretune.core.candidate import Artifact
-from paretune.core.errors import MeasurementError
+from paretune.core.errors import MeasurementError, UnsupportedError
 
 Arrays = dict[str, np.ndarray]
 
@@ -66,6 +66,32 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class OperatorTime:
+    """What one operator takes of a call, as the runtime's own profiler tells it.
+
+    Attributes:
+        name: as the runtime calls it.
+        op: its type, such as "Conv".
+        seconds: of one call: the mean of the middle half of the calls, without what
+            the profiler itself costs.
+        dtype: the number format that it computes in: "float32", "int8", ...
+        kind: "compute", "quantize" (it changes number formats) or "layout" (it moves
+            numbers about in memory).
+        values: names in the artifact of what it makes and of the weights that it
+            uses, as far as the runtime keeps them: what it is matched with layers by.
+        least_s: what an operator costs here that has next to nothing to do, in s.
+    """
+
+    name: str
+    op: str
+    seconds: float
+    dtype: str = "float32"
+    kind: str = "compute"
+    values: tuple[str, ...] = ()
+    least_s: float = 0.0
+
+
 class Runtime(ABC):
     """Loads artifacts of one format and runs them on this machine.
 
@@ -101,3 +127,23 @@ class Runtime(ABC):
         Raises:
             UnsupportedError: the file holds something that this runtime can't run.
         """
+
+    def profile(
+        self, artifact: Artifact, target: Target, inputs: Sequence[Arrays], calls: int
+    ) -> tuple[OperatorTime, ...]:
+        """What each operator of `artifact` takes, in the order that they run in.
+
+        Args:
+            artifact: the file.
+            target: threads and the like; the session is the one that `load` gives.
+            inputs: batches that the calls take in turn.
+            calls: 1 or more, after a warm-up.
+
+        Raises:
+            UnsupportedError: this runtime tells nothing of the kind ("profile").
+        """
+        raise UnsupportedError(
+            "profile",
+            f"{self.name()} doesn't tell what its operators take; the rest of an "
+            "explanation does without.",
+        )

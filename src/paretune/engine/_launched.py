@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import functools
 import gc
 import importlib
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from paretune.core.target import Arrays, Session
+    from paretune.core.target import Arrays, OperatorTime, Session
 
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
@@ -73,6 +74,9 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Callable[..., Any]], Any]:
         ready |= {"load_s": loaded - imported, "first_call_s": called - loaded}
         if not request["empty"]:
             work["block"] = functools.partial(_block, session, samples)
+            target = Target.from_json(request["target"])
+            profile = functools.partial(runtime.profile, artifact, target, samples)
+            work["profile"] = functools.partial(_profile, profile)
     gc.collect()
     gc.freeze()
     return work, ready
@@ -96,6 +100,12 @@ def _block(
     finally:
         gc.enable()
     return spent
+
+
+def _profile(
+    profile: Callable[[int], tuple[OperatorTime, ...]], calls: int
+) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(operator) for operator in profile(calls)]
 
 
 def _samples(path: Path) -> list[Arrays]:

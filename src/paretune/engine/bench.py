@@ -24,16 +24,24 @@ from paretune.core.quiet import Quiet
 from paretune.core.target import Runtime, Target
 from paretune.core.task import Task, as_arrays
 from paretune.core.technique import Run
+from paretune.core.trial import Trial
 from paretune.engine import launches, preflight
+from paretune.engine.comparison import side_by_side
 from paretune.engine.environment import environment
+from paretune.engine.explain import Explainer
 from paretune.engine.realise import Prefixes, Realised, formats
 from paretune.measurement import _parity
+from paretune.measurement._counters import Counter
+from paretune.measurement._cpu import cpu_s
+from paretune.measurement._energy import counter
+from paretune.measurement._reasons import Graphs
 from paretune.measurement.quality import Quality
 from paretune.store._files import storing
 from paretune.store.artifacts import Artifacts
 from paretune.store.cache import Cache
 
-STATIC = ("size", "transfer_size", "parameters", "macs")  # meters that look at the file alone
+# Meters that look at the file alone.
+STATIC = ("size", "transfer_size", "parameters", "macs")
 Progress = Callable[[str, float], None]
 
 
@@ -58,9 +66,15 @@ class Bench:
     scratch: Path | None = None
 
     def do(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON result of an operation: the name of a method below."""
+        """The JSON result of an operation: the name of a method below.
+
+        Its "cost" has "cpu_s": processor time of this process, and of those that it
+        started and that have ended meanwhile.
+        """
+        begin = cpu_s()
         result: dict[str, Any] = getattr(self, operation)(**arguments)
-        return result
+        spent = {**result.get("cost", {}), "cpu_s": cpu_s() - begin}
+        return {**result, "cost": spent}
 
     def describe(self) -> dict[str, Any]:
         """The task's name, metrics and reference."""
@@ -76,6 +90,7 @@ class Bench:
         Raises:
             TaskError: one of them can't be used, and what to do about it.
         """
+        launches.check_target(self.runtime, self.target)
         with Quiet().working():
             found = preflight.check(self.task)
             self._inputs()
@@ -141,8 +156,16 @@ class Bench:
         baseline: str,
         meters: Sequence[str],
         protocol: str = "screening",
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Figures of artifacts in the store that want fresh processes.
+
+        Args:
+            artifacts: by SHA-256.
+            baseline: what they are measured beside.
+            meters: by name.
+            protocol: of those that must be alone.
+            settings: further arguments of a meter, by its name.
 
         Returns:
             {"measurements": one {metric: measurement} per artifact, "cost": ...}.
@@ -155,7 +178,9 @@ class Bench:
             waited = time.monotonic() - begin
             for name in meters:
                 meter = catalog.METERS[name]
-                made = meter(protocol) if meter.alone else meter()  # type: ignore[call-arg]
+                given = (settings or {}).get(name, {})
+                some = (protocol,) if meter.alone else ()
+                made = meter(*some, **given)
                 for into, taken in zip(
                     found, made.measure(subjects, base), strict=True
                 ):
@@ -174,25 +199,100 @@ class Bench:
                 give_way()
         return {"measurements": found}
 
-    def judge(self, path: str) -> dict[str, Any]:
-        """All figures of a file that may come from anywhere, by the full protocol."""
-        file = Path(path)
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        artifact = Artifact(file, self.runtime.format, content, file.stat().st_size)
-        subject = self._subject(artifact)
+    def explain(
+        self,
+        member: Mapping[str, Any],
+        baseline: Mapping[str, Any],
+        fingerprint: str,
+    ) -> dict[str, Any]:
+        """Why a trial is or isn't faster, and is or isn't worse, than the baseline.
+
+        Args:
+            member: a finished trial, as `Trial.to_json` gives it.
+            baseline: trial 0 of the same study, likewise.
+            fingerprint: the task's, as `preflight` found it.
+
+        Returns:
+            {"explanation": see `paretune.engine.explain`}.
+        """
+        trials = Trial.from_json(member), Trial.from_json(baseline)
+        with Quiet().working() as give_way:
+            run = Run(self.task, self.seed, 1, give_way, self.progress)
+            explainer = Explainer(
+                self.runtime,
+                self.target,
+                Prefixes(run, fingerprint, Cache(self.root)),
+                (
+                    self._artifact(str(trials[0].artifact)),
+                    self._artifact(str(trials[1].artifact)),
+                ),
+                trials,
+                catalog.recipe(trials[0].steps),
+                self._inputs(),
+                self._folder,
+            )
+            self.progress("taking the models apart", 0.1)
+            explainer.prepare()
+            found = explainer.quality()
+        self.progress("profiling", 0.9)
+        with Quiet().measuring():
+            found |= explainer.speed()
+        with Quiet().working():
+            made = explainer.propose(found)
+        self.progress("timing what may help", 0.97)
+        with Quiet().measuring():
+            return {"explanation": explainer.finished(found, made)}
+
+    def judge(self, path: str, estimate_energy: bool = False) -> dict[str, Any]:
+        """All figures of a file that may come from anywhere, by the full protocol.
+
+        Energy is among them where something counts joules, or an estimate is welcome.
+        """
+        subject = self._foreign(path)
+        artifact = subject.artifact
         with Quiet().working():
             taken = self._static(artifact) | self._quality(artifact, "validation")
         with Quiet().measuring():
-            for name in ("latency", "peak_memory", "cold_start"):
+            counted = isinstance(counter(self.target.device), Counter)
+            energy = ["energy"] * (counted or estimate_energy)
+            for name in ("latency", "peak_memory", "cold_start", *energy):
                 meter = catalog.METERS[name]
-                made = meter("full") if name == "latency" else meter()  # type: ignore[call-arg]
+                full = ("full",) if name in ("latency", "energy") else ()
+                made = meter(*full)
                 (some,) = made.measure([subject], subject)
                 taken |= {m.metric: self._stamp(m) for m in some}
         return {"measurements": {k: m.to_json() for k, m in taken.items()}}
 
+    def compare(self, paths: Sequence[str], runtimes: Sequence[str]) -> dict[str, Any]:
+        """Two files that may come from anywhere, side by side.
+
+        Args:
+            paths: of the first and the second.
+            runtimes: that serve them.
+
+        Returns:
+            {"measurements": [the first's, the second's], "noise": see `side_by_side`}.
+        """
+        *figures, noise = side_by_side(*map(self._foreign, paths, runtimes))
+        found = [{k: m.to_json() for k, m in some.items()} for some in figures]
+        return {"measurements": found, "noise": noise}
+
+    def _foreign(self, path: str, runtime: str = "") -> Subject:
+        """A file that may come from anywhere, on this target or on another runtime."""
+        file = Path(path)
+        target = replace(self.target, runtime=runtime or self.target.runtime)
+        served = self._served(target.runtime)
+        launches.check_target(served, target)
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        artifact = Artifact(file, served.format, content, file.stat().st_size)
+        return launches.subject(served, artifact, target, self.task, self._inputs())
+
     @cached_property
     def runtime(self) -> Runtime:
-        runtime = catalog.usable_runtime(self.target.runtime)
+        return self._served(self.target.runtime)
+
+    def _served(self, name: str) -> Runtime:
+        runtime = catalog.usable_runtime(name)
         if hasattr(runtime, "resolve"):  # it runs the task's own code
             runtime.resolve = lambda reference: self.task
         return runtime
@@ -261,9 +361,26 @@ class Bench:
                 [as_arrays(inputs, "input") for inputs, _ in batches],
                 quantized="quantized" in artifact.traits,
                 sizes=sorted({*_parity.SIZES, self.target.batch}),
+                graphs=self._graphs(realised),
             )
         finally:
             session.close()
+
+    def _graphs(self, realised: Realised) -> Graphs | None:
+        """The graphs in which parity finds the layer where an artifact goes wrong."""
+        made = realised.candidate
+        if made.format != "onnx":
+            return None
+
+        def source() -> Any:
+            if "quantized" not in made.traits:
+                return formats("onnx").from_torch(realised.source, self.task).model
+            exported = realised.exported
+            if exported is None or "quantized" in exported.traits:
+                return None
+            return exported.model
+
+        return Graphs(made.model, source)
 
     def _stamp(self, measurement: Measurement) -> Measurement:
         return replace(measurement, environment=self._environment)

@@ -23,7 +23,7 @@ from paretune.core import errors
 from paretune.core.candidate import Artifact
 from paretune.core.errors import MeasurementError, ParetuneError
 from paretune.core.meter import Subject
-from paretune.core.target import Arrays, Runtime, Target
+from paretune.core.target import Arrays, OperatorTime, Runtime, Target
 from paretune.core.task import Task, as_arrays
 from paretune.measurement._samples import by_shape, count, rows
 
@@ -91,6 +91,17 @@ class Launched:
 
     def peak_memory(self, reset: bool = False) -> int:
         return int(self._ask("running", do="peak_memory", reset=reset))
+
+    def profile(self, calls: int) -> tuple[OperatorTime, ...]:
+        """What each operator takes, by the runtime's own profiler.
+
+        Raises:
+            UnsupportedError: the runtime has none ("profile"); the process has ended.
+        """
+        told = self._ask("being profiled", do="profile", calls=calls)
+        return tuple(
+            OperatorTime(**{**each, "values": tuple(each["values"])}) for each in told
+        )
 
     def close(self) -> None:
         self._process.kill()
@@ -223,6 +234,22 @@ def subject(
             runtime.name(), None if empty else artifact, target, inputs
         ),
     )
+
+
+def check_target(runtime: Runtime, target: Target) -> None:
+    """Refuses what can't be measured here, before anything is spent on it.
+
+    Raises:
+        MeasurementError: more threads than cores, or a scenario that the runtime can't
+            serve.
+    """
+    cores_for(target.threads)
+    if target.scenario not in runtime.scenarios:
+        raise MeasurementError(
+            "scenario",
+            f"{runtime.name()} can't serve the scenario {target.scenario!r}; it can "
+            f"{' and '.join(map(repr, runtime.scenarios))}.",
+        )
 
 
 def cores_for(threads: int) -> list[int]:

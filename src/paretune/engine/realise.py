@@ -12,9 +12,10 @@ import importlib
 import json
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache as once
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
@@ -60,12 +61,24 @@ class Realised:
         trace: one record a node: step, format, parameters, macs, quality, seconds,
             cached.
         cost: seconds spent now, by what they went to.
+        recall: fetches `exported` when it is asked for.
     """
 
     candidate: Candidate
     source: Candidate
     trace: tuple[dict[str, Any], ...]
     cost: Mapping[str, float]
+    recall: Callable[[], Candidate | None] = field(
+        default=lambda: None, repr=False, compare=False
+    )
+
+    @cached_property
+    def exported(self) -> Candidate | None:
+        """The candidate right after the path left torch, before any step that follows.
+
+        It is the float source of a quantized artifact. None if the path ends in torch.
+        """
+        return self.recall()
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,8 @@ class Prefixes:
         cost = dict.fromkeys(("train_s", "export_s", "cache_s"), 0.0)
         candidate = self._load(path, start, keys) if start >= 0 else None
         source = candidate
+        first = next((i for i, n in enumerate(path) if n.format != "torch"), None)
+        exported = candidate if start == first else None
         for i in range(start + 1, len(path)):
             begin = time.monotonic()
             # Its holder may be waiting for a measurement, which waits for this process.
@@ -115,11 +130,18 @@ class Prefixes:
                     )
                     begin += spent
             source = candidate if path[i].format == "torch" else source
+            exported = candidate if i == first else exported
             cost["cache_s"] += time.monotonic() - begin
         if source is None or source.format != "torch":
             source = self._load(path, torch, keys)
         assert candidate is not None
-        return Realised(candidate, source, tuple(trace), cost)
+
+        def recall() -> Candidate | None:
+            if exported is not None or first is None:
+                return exported
+            return self._load(path, first, keys)
+
+        return Realised(candidate, source, tuple(trace), cost, recall)
 
     def _has(self, key: str) -> bool:
         return self.cache.get(key) is not None

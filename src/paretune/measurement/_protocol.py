@@ -42,7 +42,7 @@ class Protocol:
     most: int = 0
     more: int = 4
     precision: float = 0.01
-    limit_s: float = 90.0
+    limit_s: float = 45.0
 
 
 FULL = Protocol("full", most=24)

@@ -1,30 +1,33 @@
-"""Single-stream latency: the time of one blocking call, arrays to arrays."""
+"""Single-stream latency and offline throughput, from the same blocking calls."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from paretune.core.errors import MeasurementError
+from paretune.core.budget import FOOTPRINT
 from paretune.core.measurement import Measurement
 from paretune.core.meter import Meter, Subject
 from paretune.measurement._protocol import FULL, flags_of, protocol_of
 from paretune.measurement._timing import Figures, Timing, compare_subjects
 
-# Calls without which a percentile has no upper bound at 99 % confidence.
-ENOUGH = {"latency_p90": 64, "latency_p99": 662}
+# Calls without which a percentile has no upper bound at 99 % confidence, over all
+# launches, and those without which one launch has no such percentile of its own.
+ENOUGH = {"latency_p90": (64, 10), "latency_p99": (662, 100)}
 
 
 class Latency(Meter):
-    """Median and tail of the time of one call, each with its ratio to the baseline.
+    """Median and tail of the time of one call, and samples a second.
 
-    A percentile that there are too few calls for is left out.
+    A call goes from arrays to arrays, copies included. Garbage is not collected
+    meanwhile. Throughput is batch / mean seconds of a call, so that slow calls count
+    with all their time. Each figure has its ratio to the baseline from the same
+    rounds. A percentile that there are too few calls for is left out.
 
     Args:
-        protocol: "screening" (2 launches) or "full" (6 launches).
+        protocol: "screening" (2 launches) or "full" (6 launches or more).
     """
 
-    metrics = ("latency_p50", "latency_p90", "latency_p99")
+    metrics = ("latency_p50", "latency_p90", "latency_p99", "throughput")
     alone = True
 
     def __init__(self, protocol: str = "screening") -> None:
@@ -35,8 +38,12 @@ class Latency(Meter):
     ) -> list[tuple[Measurement, ...]]:
         timings = compare_subjects(subjects, baseline, self.protocol)
         return [
-            _measurements(t, flags_of(self.protocol, baseline.target, t.settled))
-            for t in timings
+            _measurements(
+                t,
+                (subject.target.batch, baseline.target.batch),
+                flags_of(self.protocol, baseline.target, t.settled),
+            )
+            for subject, t in zip(subjects, timings, strict=True)
         ]
 
     def noise_floor(self, baseline: Subject) -> float:
@@ -45,30 +52,15 @@ class Latency(Meter):
         Times the baseline against itself at the full protocol, whatever the meter's.
 
         Returns:
-            see `noise`.
+            see `Measurement.floor`.
         """
         ((own, *_),) = Latency(FULL.name).measure([baseline], baseline)
-        return noise(own)
+        return own.floor
 
 
-def noise(paired: Measurement) -> float:
-    """The noise floor that an A/A measurement shows.
-
-    max(|log low|, |log high|) of the 95 % interval of the ratio of one artifact to
-    itself: 0.01 says that a true 1 % may be nothing but noise.
-
-    Raises:
-        MeasurementError: it has no ratios, or only one launch.
-    """
-    if paired.ratio is None or len(paired.ratios) < 2:
-        raise MeasurementError(
-            "noise", f"{paired.metric} needs ratios from 2 launches to show its noise."
-        )
-    _, interval = paired.ratio
-    return max(abs(math.log(interval.low)), abs(math.log(interval.high)))
-
-
-def _measurements(timing: Timing, flags: tuple[str, ...]) -> tuple[Measurement, ...]:
+def _measurements(
+    timing: Timing, batches: tuple[int, int], flags: tuple[str, ...]
+) -> tuple[Measurement, ...]:
     detail = {
         "calls": timing.calls,
         "baseline_s": [pair.baseline.median for pair in timing.launches],
@@ -76,16 +68,19 @@ def _measurements(timing: Timing, flags: tuple[str, ...]) -> tuple[Measurement, 
     }
     made = []
     for metric in Latency.metrics:
-        if timing.calls < ENOUGH.get(metric, 0):
+        total, each = ENOUGH.get(metric, (0, 0))
+        fewest = min(pair.arm.calls for pair in timing.launches)
+        if timing.calls < total or fewest < each:
             continue
-        arms = tuple(_percentile(pair.arm, metric) for pair in timing.launches)
-        bases = tuple(_percentile(pair.baseline, metric) for pair in timing.launches)
+        arms = tuple(_figure(p.arm, metric, batches[0]) for p in timing.launches)
+        bases = tuple(_figure(p.baseline, metric, batches[1]) for p in timing.launches)
         ratios = tuple(a / b for a, b in zip(arms, bases, strict=True))
+        unit, better, _ = FOOTPRINT[metric]
         made.append(
             Measurement(
                 metric,
-                "s",
-                "lower",
+                unit,
+                better,
                 arms,
                 "launches",
                 timing.ratios if metric == "latency_p50" else ratios,
@@ -96,10 +91,13 @@ def _measurements(timing: Timing, flags: tuple[str, ...]) -> tuple[Measurement, 
     return tuple(made)
 
 
-def _percentile(figures: Figures, metric: str) -> float:
-    seconds = {
-        "latency_p50": figures.median,
-        "latency_p90": figures.p90,
-        "latency_p99": figures.p99,
-    }
-    return max(seconds[metric], 1e-9)
+def _figure(figures: Figures, metric: str, batch: int) -> float:
+    match metric:
+        case "latency_p50":
+            return max(figures.median, 1e-9)
+        case "latency_p90":
+            return max(figures.p90, 1e-9)
+        case "latency_p99":
+            return max(figures.p99, 1e-9)
+        case _:
+            return batch / max(figures.mean, 1e-9)

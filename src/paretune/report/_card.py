@@ -152,7 +152,8 @@ def _limits(study: Study, trial: Trial, found: Frontier) -> Iterator[str]:
         )
     for m in f.shown(study, trial).values():
         for flag in m.flags:
-            yield f"- {mark(w.label(m.metric))} is flagged: {mark(flag)}."
+            said = flag.removeprefix(f"{m.metric}: ")
+            yield f"- {mark(w.label(m.metric))} is flagged: {mark(said)}."
 
 
 def _run(study: Study, example: Mapping[str, np.ndarray] | None) -> Iterator[str]:

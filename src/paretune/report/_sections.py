@@ -11,8 +11,9 @@ from paretune.core.trial import Trial
 from paretune.frontier import SOLID, Frontier
 from paretune.report import _figures as f
 from paretune.report import _words as w
-from paretune.report._html import duration, facts, row, small, table, text
-from paretune.report.verdict import closest, judged, pick, tally, ties
+from paretune.report._costs import costs as costs
+from paretune.report._html import facts, row, small, table, text
+from paretune.report.verdict import closest, judged, optimism, pick, tally, ties
 
 GLOSSARY = (
     ("frontier", "the trials that no other trial makes pointless"),
@@ -25,6 +26,16 @@ GLOSSARY = (
         "not distinguishable",
         "the 95 % interval of the difference holds 0, or, for times, the difference is "
         "within the host's own noise",
+    ),
+    (
+        "at once",
+        "in 95 of 100 studies not one of these intervals misses its true value; a "
+        "difference from the baseline is called on the same terms (max-T, Holm)",
+    ),
+    (
+        "optimism gap",
+        "by how much quality looked better on the validation split, by which the "
+        "search chose, than it is on the test split",
     ),
     (
         "probability of being on the frontier",
@@ -156,41 +167,6 @@ def fits(study: Study, trial: Trial) -> str:
     return f'<span class="bad">✗ {text(", ".join(breaks) or "not measured")}</span>'
 
 
-def costs(study: Study) -> str:
-    parts = {
-        k.removesuffix("_s"): v
-        for k, v in study.cost.items()
-        if k.endswith("_s") and k != "wall_s" and v > 0
-    }
-    total = sum(parts.values())
-    if not total:
-        return '<p class="note">Nothing was recorded.</p>'
-    at, bars, legend = 0.0, [], []
-    for i, (name, seconds) in enumerate(sorted(parts.items(), key=lambda p: -p[1])):
-        width = 1000 * seconds / total
-        fill = f"f{min(i, 6)}"
-        bars.append(
-            f'<rect class="{fill}" x="{at:.2f}" width="{width:.2f}" height="22">'
-            f"<title>{text(name)}: {duration(seconds)}</title></rect>"
-        )
-        legend.append(
-            f'<li><svg viewBox="0 0 14 14" aria-hidden="true"><rect class="{fill}" '
-            f'width="14" height="14" rx="3"/></svg>{text(name)} {duration(seconds)}, '
-            f"{w.percent(seconds / total)}</li>"
-        )
-        at += width
-    wall = study.cost.get("wall_s", 0.0)
-    said = f"{duration(wall)} of wall time" if wall else ""
-    if wall and total > 1.05 * wall:
-        said += f", {duration(total)} of work: workers ran side by side"
-    said = f"<p>{said}.</p>" if said else ""
-    return (
-        f'{said}<svg class="costs" viewBox="0 0 1000 22" preserveAspectRatio="none" '
-        f'role="img" aria-label="what the time went to">{"".join(bars)}</svg>'
-        f'<ul class="legend">{"".join(legend)}</ul>'
-    )
-
-
 def trials(study: Study, found: Frontier) -> str:
     axes = f.axes(study)
     numeric = [False, False, False, *(True for _ in axes), False]
@@ -237,7 +213,7 @@ def _protocol(study: Study, found: Frontier) -> Iterator[tuple[str, str]]:
         ),
     )
     for name, value in study.environment.items():
-        if name not in ("target", "digest"):
+        if name not in ("target", "digest", "energy", "grid"):  # costs has these two
             yield name.replace("_", " ").capitalize(), text(_flat(value))
     times = [m for t in study.trials if (m := t.measurements.get("latency_p50"))]
     if times:
@@ -260,6 +236,7 @@ def _protocol(study: Study, found: Frontier) -> Iterator[tuple[str, str]]:
         study.certifications, f"read {study.certifications} times"
     )
     yield "Test split", f"{times_read}; the search never looks at it"
+    yield "Optimism gap", text(optimism(study, found.members))
     yield "Smallest difference", text(_smallest(study, found))
     yield "Strategy", text(study.strategy.replace("_", " "))
     if found.hypervolume == found.hypervolume:
@@ -283,15 +260,15 @@ def _splits(study: Study) -> dict[str, int]:
 
 def _smallest(study: Study, found: Frontier) -> str:
     metric = next(iter(study.metrics), "")
-    changes = (f.change(study, t, metric) for t in found.members)
-    halves = [(c.interval.high - c.interval.low) / 2 for c in changes if c is not None]
-    if not halves:
+    known = [f.detectable(study, t, metric) for t in found.members]
+    sizes = [size for size in known if size]
+    if not sizes:
         return ""
-    half = statistics.median(halves)
-    size = f"{100 * half:.1f} pt" if f.is_share(study, metric) else w.digits(half, 2)
+    least = statistics.median(sizes)
+    size = f"{100 * least:.1f} pt" if f.is_share(study, metric) else w.digits(least, 2)
     return (
-        f"of {w.label(metric)} that these samples can tell from the baseline: "
-        f"about {size}"
+        f"of {w.label(metric)} that these samples tell from the baseline's four times "
+        f"in five: about {size}"
     )
 
 

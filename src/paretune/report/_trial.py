@@ -13,6 +13,7 @@ from paretune.core.trial import Trial
 from paretune.frontier import SOLID, Frontier
 from paretune.report import _figures as f
 from paretune.report import _words as w
+from paretune.report import why
 from paretune.report._html import (
     duration,
     facts,
@@ -44,14 +45,22 @@ def article(study: Study, trial: Trial, found: Frontier) -> str:
         f"<h3>Trial {trial.number} {''.join(badges)}</h3>"
         f'<p class="soft">{text(w.short(trial.steps))}</p>'
         f"{_notes(study, trial, found)}{_figures(study, trial)}{_steps(study, trial)}"
+        f"{_why(study, trial)}"
         f"{_facts(study, trial, found)}</article>"
     )
+
+
+def _why(study: Study, trial: Trial) -> str:
+    """Why it is as it is, or how to find out; the baseline is what it is."""
+    if trial.number == 0 or study.baseline is None:
+        return ""
+    return why.block(study, trial, study.explanations.get(trial.number))
 
 
 def _notes(study: Study, trial: Trial, found: Frontier) -> str:
     said = [*_certainty(study, trial, found), *_surprises(study, trial)]
     flagged = [
-        f"{w.label(m.metric)} {flag}"
+        f"{w.label(m.metric)} {flag.removeprefix(f'{m.metric}: ')}"
         for m in f.shown(study, trial).values()
         for flag in m.flags
     ]
@@ -75,6 +84,8 @@ def _certainty(study: Study, trial: Trial, found: Frontier) -> Iterator[str]:
                 "told, and certainly better on one."
             )
     for metric in study.metrics:
+        if said := f.gap(study, trial, metric):
+            yield f"Optimism gap of {w.label(metric)}: {said}."
         change = f.change(study, trial, metric)
         if change and not change.verdict:
             yield (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune.core.budget import FOOTPRINT
-from paretune.core.measurement import Measurement
+from paretune.core.measurement import Interval, Measurement
 
 SCALES = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
@@ -94,15 +94,19 @@ class Figure:
         return f"{self.low} to {self.high} {self.unit}".strip() if self.low else ""
 
 
-def figure(m: Measurement, share: bool = False) -> Figure:
+def figure(
+    m: Measurement, share: bool = False, interval: Interval | None = None
+) -> Figure:
     """A measurement in words.
 
     Args:
         m: the measurement.
         share: show it per cent.
+        interval: to show in place of its own.
     """
     size, unit = (0.01, "%") if share else scale(m.value, m.unit)
-    value, low, high = m.value / size, m.interval.low / size, m.interval.high / size
+    ends = m.interval if interval is None else interval
+    value, low, high = m.value / size, ends.low / size, ends.high / size
     if m.kind == "exact":
         whole = m.unit == "byte" and unit == "B"
         return Figure(f"{value:.0f}" if whole else digits(value), unit)

@@ -22,6 +22,7 @@ from paretune.frontier import SOLID, Frontier, frontier
 from paretune.report import _figures as f
 from paretune.report import _sections as sections
 from paretune.report import _words as w
+from paretune.report._certified import interval
 from paretune.report._html import asset, scrubbed, text
 from paretune.report._trial import article
 from paretune.report.records import finite
@@ -219,7 +220,8 @@ def _point(
         m = axis.of(study, trial)
         if m is None:
             continue
-        low, high = (finite(v / size) for v in (m.interval.low, m.interval.high))
+        ends = interval(study, m)
+        low, high = (finite(v / size) for v in (ends.low, ends.high))
         open_ended = low is None or high is None
         values[axis.key] = [
             m.value / size,

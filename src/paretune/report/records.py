@@ -10,8 +10,9 @@ Version 1::
      "hypervolume", "hypervolume_interval": [low, high],
      "reference_point": {metric: value},
      "trials": {"done", "failed", "stopped", "infeasible"},
-     "cost": {"wall_s", "train_s", "measure_s", "overhead_s", ..., "energy_j",
-              "energy_source": "none"}}
+     "cost": {"wall_s", "train_s", "measure_s", "overhead_s", ..., "cpu_s", "energy_j",
+              "energy_source": "rapl", "nvml", "metered", "estimate" or "none",
+              "co2e_g", "grid": {"intensity": g/kWh, "year", "source", ...} or null}}
 
     MEMBER: {"id": the trial's number as text,
      "recipe": [{"technique", parameter: value, ...}, ...],
@@ -19,11 +20,19 @@ Version 1::
      "metrics": {name: {"value", "low", "high", "unit", "split" or null,
                         "ratio": {"value", "low", "high"} to the baseline, if paired}},
      "parity": {"max_abs", "agreement", ...},
+     "optimism_gap": {"value", "low", "high"} or null if it is not certified: by how
+                     much its main quality looked better on the validation split than
+                     it is on the test split (validation less test, the other way
+                     round if lower is better),
      "probability": the share of resamples in which it is on the frontier,
+     "break_even": {"inferences", "low", "high", "by": "cpu_s" or "energy"}, after which
+                   the search is repaid; null if never, or not known,
      "meets_budget"}
 
 Figures are in SI base units. A figure that is unknown or not finite is null. Quality
 is that of the test split where that has been read, else of the validation split.
+"low" and "high" are the ends of 95 % intervals; those of quality on the test split hold
+for all certified models at once.
 """
 
 from __future__ import annotations
@@ -32,15 +41,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from paretune.core.measurement import Measurement
+from paretune.core.measurement import Interval, Measurement
 from paretune.core.study import Study
 from paretune.core.trial import Trial
 from paretune.frontier import Frontier, frontier
+from paretune.report._certified import interval, optimism
+from paretune.report._costs import break_even, spent
 from paretune.report._figures import meets, shown
 from paretune.report.verdict import counts
 
 VERSION = 1
-SPENT = ("wall_s", "train_s", "measure_s", "overhead_s")
 
 
 def records(study: Study) -> dict[str, Any]:
@@ -64,38 +74,56 @@ def records(study: Study) -> dict[str, Any]:
         "hypervolume_interval": [finite(interval.low), finite(interval.high)],
         "reference_point": {k: finite(v) for k, v in found.reference.items()},
         "trials": counts(study),
-        "cost": _cost(study.cost),
+        "cost": plain(spent(study)),
     }
 
 
 def member(study: Study, trial: Trial, found: Frontier) -> dict[str, Any]:
     """One trial as JSON values: MEMBER above."""
-    path = study.path(trial)
+    path, even = study.path(trial), break_even(study, trial)
     return {
         "id": str(trial.number),
         "recipe": plain(trial.steps),
         "artifact": None if path is None else str(path),
         "sha256": trial.artifact,
-        "metrics": {k: metric(m) for k, m in shown(study, trial).items()},
+        "metrics": {
+            k: metric(m, interval(study, m)) for k, m in shown(study, trial).items()
+        },
         "parity": plain(trial.parity),
+        "optimism_gap": _optimism(study, trial),
         "probability": found.probability.get(trial.number),
+        "break_even": None if even is None else plain(even.to_json()),
         "meets_budget": meets(study, trial),
     }
 
 
-def metric(m: Measurement) -> dict[str, Any]:
-    """One figure with its 95 % interval, and its ratio to the baseline if paired."""
+def _optimism(study: Study, trial: Trial) -> dict[str, Any] | None:
+    gap = optimism(study, trial, next(iter(study.metrics), ""))
+    if gap is None:
+        return None
+    ends = {"low": finite(gap.low), "high": finite(gap.high)}
+    return {"value": finite(gap.value), **ends}
+
+
+def metric(m: Measurement, interval: Interval | None = None) -> dict[str, Any]:
+    """One figure with its 95 % interval, and its ratio to the baseline if paired.
+
+    Args:
+        m: the figure.
+        interval: to give in place of its own.
+    """
+    ends = interval or m.interval
     record: dict[str, Any] = {
         "value": finite(m.value),
-        "low": finite(m.interval.low),
-        "high": finite(m.interval.high),
+        "low": finite(ends.low),
+        "high": finite(ends.high),
         "unit": m.unit,
         "split": m.split,
     }
     if m.ratio is not None:
-        middle, interval = m.ratio
-        ends = {"low": finite(interval.low), "high": finite(interval.high)}
-        record["ratio"] = {"value": finite(middle), **ends}
+        middle, around = m.ratio
+        low, high = finite(around.low), finite(around.high)
+        record["ratio"] = {"value": finite(middle), "low": low, "high": high}
     return record
 
 
@@ -120,8 +148,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return str(value)
-
-
-def _cost(cost: Mapping[str, float]) -> dict[str, Any]:
-    spent = {k: finite(cost.get(k, 0.0)) for k in dict.fromkeys((*SPENT, *cost))}
-    return {**spent, "energy_j": 0.0, "energy_source": "none"}

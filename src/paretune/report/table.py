@@ -11,8 +11,17 @@ from paretune.core.trial import Trial
 from paretune.frontier import SOLID, Frontier, frontier
 from paretune.report import _figures as f
 from paretune.report import _words as w
+from paretune.report._costs import sentences
 from paretune.report._words import short
-from paretune.report.verdict import closest, judged, pick, tally, ties, verdict
+from paretune.report.verdict import (
+    closest,
+    judged,
+    optimism,
+    pick,
+    tally,
+    ties,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +38,7 @@ def figure(m: Measurement) -> str:
         >>> figure(Measurement("size", "byte", "lower", (98_231.0,), "exact"))
         'size 98.2 kB'
     """
-    share = bool(m.split) and m.better == "higher" and 0 <= m.value <= 1
+    share = bool(m.split) and f.reads_as_share(m)
     return f"{w.label(m.metric)} {w.figure(m, share)}"
 
 
@@ -168,6 +177,8 @@ def _sentences(study: Study, found: Frontier) -> tuple[str, list[str]]:
     if any(found.probability[t.number] < SOLID for t in found.members):
         lines.append(f"○ is on the frontier in under {w.percent(SOLID)} of resamples.")
     lines.append(judged(study, found.members) if found.members else "")
+    best = pick(study, found)
+    lines.append(optimism(study, [best]) if best else "")
     if study.budget.constraints and found.members:
         within = sum(f.meets(study, t) for t in found.members)
         limits = w.limit(str(study.budget))
@@ -176,5 +187,5 @@ def _sentences(study: Study, found: Frontier) -> tuple[str, list[str]]:
         lines.append(
             f"{said}; what binds is {', '.join(binds)}." if binds else f"{said}."
         )
-    lines.append(tally(study))
+    lines += [*sentences(study, found), tally(study)]
     return verdict(study, found), [line for line in lines if line]

@@ -10,8 +10,8 @@ from paretune.core.budget import Constraint
 from paretune.core.study import Study
 from paretune.core.trial import INFEASIBLE, STOPPED, Trial
 from paretune.frontier import Frontier, frontier
-from paretune.report._figures import Change, change, meets, shown
-from paretune.report._words import figure, label, limit
+from paretune.report._figures import Change, change, gap, meets, shown, words
+from paretune.report._words import label, limit
 
 
 def pick(study: Study, found: Frontier | None = None) -> Trial | None:
@@ -71,7 +71,7 @@ def quality_phrase(study: Study, trial: Trial) -> str:
     name = label(metric)
     if difference.verdict == 0:
         return f"with {name} not distinguishable from the baseline's"
-    amount = difference.text.lstrip("+−")
+    amount = difference.plain.lstrip("+−")
     if difference.verdict > 0:
         return f"with {name} {amount} better than the baseline's"
     return f"with {name} {amount} worse than the baseline's"
@@ -117,9 +117,8 @@ def _miss(c: Constraint, value: float, limits: Mapping[str, float]) -> float:
 
 
 def _broken(study: Study, trial: Trial, c: Constraint) -> str:
-    share = c.metric in study.metrics and study.metrics[c.metric] == "higher"
     m = shown(study, trial)[c.metric]
-    return f"{limit(c.text)} (it has {figure(m, share and 0 <= m.value <= 1).plain})"
+    return f"{limit(c.text)} (it has {words(study, m).plain})"
 
 
 def counts(study: Study) -> dict[str, int]:
@@ -167,14 +166,54 @@ def judged(study: Study, trials: Sequence[Trial]) -> str:
             "the test split has not been read."
         )
     times = "once" if study.certifications == 1 else f"{study.certifications} times"
+    said = f"Quality is certified on the test split, read {times}"
     open_ = [str(t.number) for t in trials if t.number not in study.certified]
-    if not open_:
-        return f"Quality is certified on the test split, read {times}."
-    which = "trial" if len(open_) == 1 else "trials"
+    if open_:
+        which = "trial" if len(open_) == 1 else "trials"
+        still = "is still that of the validation split"
+        said += f"; that of {which} {_list(open_)} {still}"
+    return f"{said}.{_at_once(study)}{_seen_before(study)}"
+
+
+def _at_once(study: Study) -> str:
+    number = len(study.certified)
+    if number < 2:
+        return ""
     return (
-        f"Quality is certified on the test split, read {times}; that of {which} "
-        f"{_list(open_)} is still that of the validation split."
+        f" Its 95 % intervals hold for all {number} certified models at once, and so "
+        "do the comparisons with the baseline."
     )
+
+
+def _seen_before(study: Study) -> str:
+    if study.certifications < 2:
+        return ""
+    return (
+        " Only the first reading was blind: what it showed may have steered what was "
+        "tried since, so later figures may flatter."
+    )
+
+
+def optimism(study: Study, trials: Sequence[Trial]) -> str:
+    """What quality lost from validation to test: the trials' gaps, and the baseline's.
+
+    Args:
+        study: the study.
+        trials: whose gaps to name; those that are not certified are left out.
+    """
+    metric = next(iter(study.metrics), "")
+    gaps = {t.number: gap(study, t, metric) for t in trials if t.number}
+    known = [f"{said} in trial {n}" for n, said in gaps.items() if said]
+    base = study.baseline
+    own = gap(study, base, metric) if base else ""
+    if own:
+        known.append(f"{own} in the baseline, which the search did not choose")
+    if not known:
+        return ""
+    how = "validation less test"
+    if study.metrics[metric] == "lower":
+        how = "test less validation"
+    return f"Optimism gap of {label(metric)}, {how} (95 %): {'; '.join(known)}."
 
 
 def _list(words: list[str]) -> str:

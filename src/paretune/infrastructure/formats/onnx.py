@@ -115,6 +115,32 @@ def write(candidate: Candidate, task: Task, path: Path) -> Artifact:
     return Artifact(path, FORMAT, digest, len(content), candidate.traits)
 
 
+def signature(path: Path) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    """By input of a file that may come from anywhere: numpy's name of its type, and its
+    shape, with None for an axis of any size.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+        UnsupportedError: an input is no tensor of numbers.
+    """
+    graph = _read(path).graph
+    weights = {i.name for i in graph.initializer}
+    found: dict[str, tuple[str, tuple[int | None, ...]]] = {}
+    for value in graph.input:
+        if value.name in weights:
+            continue
+        tensor = value.type.tensor_type
+        try:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        except KeyError as error:
+            raise UnsupportedError(
+                "input-type", f"{path.name}: input {value.name!r} holds no numbers."
+            ) from error
+        shape = tuple(d.dim_value or None for d in tensor.shape.dim)
+        found[value.name] = str(dtype), shape
+    return found
+
+
 def write_empty(path: Path) -> Artifact:
     """The file of a session that does nothing: it answers its one number, "x"."""
     number = onnx.helper.make_tensor_value_info
@@ -170,6 +196,7 @@ __all__ = [
     "load",
     "open_artifact",
     "save",
+    "signature",
     "write",
     "write_empty",
 ]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from paretune.core.candidate import Artifact
 from paretune.core.errors import MeasurementError, UnsupportedError
-from paretune.core.target import Arrays, Runtime, Target
+from paretune.core.target import Arrays, OperatorTime, Runtime, Target
 from paretune.core.task import Task, as_arrays
 
 Resolve = Callable[[str], Task]
+_WARM = 5  # calls before a profile counts
 
 
 class TorchEager(Runtime):
@@ -38,6 +41,43 @@ class TorchEager(Runtime):
 
         candidate = torch_format.open_artifact(artifact.path, self._task)
         return TorchSession(candidate.model, target.threads)
+
+    def profile(
+        self, artifact: Artifact, target: Target, inputs: Sequence[Arrays], calls: int
+    ) -> tuple[OperatorTime, ...]:
+        """What each module without parts takes; what lies between them isn't told."""
+        import time
+
+        session = self.load(artifact, target)
+        began: dict[str, float] = {}
+        spent: dict[str, float] = {}
+        leaves = [
+            (name, part)
+            for name, part in session.modules()
+            if name and not any(part.children())
+        ]
+
+        def begin(name: str, *_: object) -> None:
+            began[name] = time.perf_counter()
+
+        def end(name: str, *_: object) -> None:
+            took = time.perf_counter() - began[name]
+            spent[name] = spent.get(name, 0.0) + took
+
+        for name, part in leaves:
+            part.register_forward_pre_hook(partial(begin, name))
+            part.register_forward_hook(partial(end, name))
+        taken: dict[str, list[float]] = {}
+        for number in range(_WARM + calls):
+            spent.clear()
+            session(inputs[number % len(inputs)])
+            for name, seconds in spent.items() if number >= _WARM else ():
+                taken.setdefault(name, []).append(seconds)
+        kinds = {name: type(part).__name__ for name, part in leaves}
+        return tuple(
+            OperatorTime(f"{name}/{kinds[name]}", kinds[name], statistics.median(each))
+            for name, each in taken.items()
+        )
 
     def session(self, model: Any, threads: int | None = None) -> TorchSession:
         """A session straight from a module.
@@ -94,6 +134,10 @@ class TorchSession:
             if threads != before:
                 torch.set_num_threads(before)
         return as_arrays(outputs, "output")
+
+    def modules(self) -> Iterator[tuple[str, Any]]:
+        """The modules by their paths."""
+        yield from self._model.named_modules()
 
     def close(self) -> None:
         self._model = None
