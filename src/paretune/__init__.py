@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from paretune.api import (
         apply,
         certify,
+        compare,
         export,
         load,
         measure,
         optimize,
         pick,
+        why,
         write_report,
     )
     from paretune.catalog import read_recipe, recipe, write_recipe
@@ -50,6 +52,7 @@ _HOME = {
     "Task": "core.task",
     "apply": "api",
     "certify": "api",
+    "compare": "api",
     "export": "api",
     "load": "api",
     "measure": "api",
@@ -57,6 +60,7 @@ _HOME = {
     "pick": "api",
     "read_recipe": "catalog",
     "recipe": "catalog",
+    "why": "api",
     "write_recipe": "catalog",
     "write_report": "api",
 }
@@ -74,6 +78,7 @@ __all__ = [
     "Task",
     "apply",
     "certify",
+    "compare",
     "export",
     "load",
     "measure",
@@ -81,6 +86,7 @@ __all__ = [
     "pick",
     "read_recipe",
     "recipe",
+    "why",
     "write_recipe",
     "write_report",
 ]

@@ -20,6 +20,10 @@ TRAININGS = 8  # that a search should afford: what an epoch costs decides their 
 Progress = Callable[[int, str, float], None]
 
 
+def unheard(*_: object) -> None:
+    """Where nobody listens to what happens."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How to search, with what the command line defaults to.

@@ -31,7 +31,7 @@ def command(
 
     o.use_data(data)
     found = api.load(study, store)
-    trial = api.pick(found, member)
+    trial = api.explained(found, member)
     said = [f"trial {trial.number}"]
     print(f"Explaining {said[0]} ...", file=sys.stderr)
 

@@ -24,6 +24,7 @@ def environment(runtime: Runtime, target: Target) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "runtime": {name: _version(name) for name in runtime.provides},
+        "serving": dict(runtime.serving),
         "target": target.to_json(),
     }
     digest = hashlib.sha256(canonical(found).encode()).hexdigest()[:16]

@@ -126,6 +126,13 @@ def _measured(study: Study) -> Iterator[str]:
     if isinstance(versions, Mapping):
         for name, version in versions.items():
             yield f"- {mark(name)}: {mark(version)}"
+    serving = study.environment.get("serving")
+    if isinstance(serving, Mapping) and serving:
+        given = " ".join(f"{name}={value}" for name, value in serving.items())
+        yield (
+            f"- started with `{mark(given)}` in its environment; with other settings "
+            "a process may hold more memory"
+        )
 
 
 def _limits(study: Study, trial: Trial, found: Frontier) -> Iterator[str]:

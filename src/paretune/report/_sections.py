@@ -221,12 +221,14 @@ def _protocol(study: Study, found: Frontier) -> Iterator[tuple[str, str]]:
         yield (
             "Latency",
             f"each file in fresh processes (up to {most} launches), every launch in "
-            "turns with the baseline; intervals are over launches",
+            "turns with the baseline; intervals are over launches. A call goes from "
+            "arrays to arrays, copies included; garbage is collected between blocks "
+            "only; loading and the first call count apart, as cold start",
         )
     yield (
         "Noise of this host",
-        f"the baseline differs from itself by up to {100 * study.noise:.1f} %; smaller "
-        "differences of time are never called"
+        f"{'unstable host: ' * study.unstable}the baseline differs from itself by up "
+        f"to {100 * study.noise:.1f} %; smaller differences of time are never called"
         if study.noise
         else "",
     )

@@ -187,5 +187,10 @@ def _sentences(study: Study, found: Frontier) -> tuple[str, list[str]]:
         lines.append(
             f"{said}; what binds is {', '.join(binds)}." if binds else f"{said}."
         )
+    if study.unstable:
+        lines.append(
+            f"Unstable host: the baseline differs from itself by up to "
+            f"{w.percent(study.noise, 1)}; no smaller difference of time is called."
+        )
     lines += [*sentences(study, found), tally(study)]
     return verdict(study, found), [line for line in lines if line]

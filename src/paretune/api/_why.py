@@ -1,0 +1,90 @@
+"""Why a trial is what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from paretune import studies
+from paretune.api._study import pick
+from paretune.core.errors import StoreError
+from paretune.core.study import Study
+from paretune.core.task import Task
+from paretune.core.trial import Trial
+from paretune.frontier import frontier
+from paretune.options import Options, Progress, crew_of, unheard
+from paretune.store.trials import Trials
+
+
+def why(
+    study: Study,
+    which: str = "best",
+    task: Task | str | None = None,
+    store: Path | None = None,
+    on_progress: Progress = unheard,
+) -> dict[str, Any]:
+    """Why a trial is or isn't faster, and is or isn't worse, than the baseline.
+
+    Nothing is trained and the test split isn't read. The study keeps what was found,
+    so that reports show it.
+
+    Args:
+        study: with a baseline.
+        which: a member, as `pick` takes it; where that is the baseline, what comes
+            nearest to being better.
+        task: only for a task that has no reference.
+        store: a folder; by default the user's own.
+        on_progress: told what runs: (slot, what, share done).
+
+    Returns:
+        Parts of JSON values: "operators", "total", "steps", "layers", "flips" and
+        "advice"; one that can't be given is {"unavailable": a sentence}.
+
+    Raises:
+        StoreError: there is no such member, or the task isn't what it was.
+    """
+    trial, base = explained(study, which), study.baseline
+    if base is None or trial.number == 0:
+        raise StoreError(
+            "pick",
+            f"trial {trial.number} can't be held against the baseline; name one of "
+            "the others that are finished.",
+        )
+    root = (store or studies.default_store()).resolve()
+    trials = Trials.open(root, create=False)
+    spec = trials.snapshot(study.name)["spec"]
+    reference = task or spec["reference"]
+    if reference is None:
+        raise StoreError(
+            "task-needed",
+            f"study {study.name!r} is of a task that lived in another process; "
+            "explain it from Python with task=.",
+        )
+    asked = Options(target=study.target, workers=1, seed=spec["seed"])
+    with crew_of(reference, asked, root, on_progress) as (worker, *_):
+        if worker.do("preflight", {})["fingerprint"] != spec["fingerprint"]:
+            raise StoreError(
+                "resume-mismatch",
+                f"the task's model, data or code is not what study {study.name!r} was "
+                "searched with; restore it (and --data), or begin another study.",
+            )
+        asks = {
+            "member": trial.to_json(),
+            "baseline": base.to_json(),
+            "fingerprint": spec["fingerprint"],
+        }
+        found: dict[str, Any] = worker.do("explain", asks)["explanation"]
+    kept = {**trials.facts(study.name).get("why", {}), str(trial.number): found}
+    trials.update_study(study.name, "why", kept)
+    return found
+
+
+def explained(study: Study, which: str) -> Trial:
+    """What is meant: a word never means the baseline, which is like itself."""
+    trial = pick(study, which)
+    others = [t for t in study.trials if t.ok and t.number]
+    if trial.number or which.isdecimal() or not others:
+        return trial
+    found = frontier(study)
+    members = [t for t in found.members if t.number]
+    return found.knee(members or others) or (members or others)[0]
