@@ -28,6 +28,7 @@ lint: $(READY) ## Check style, types and imports
 
 bench: $(READY) ## Run the benchmarks in their quick form
 	$(BIN)/python -m bench.main_job --quick
+	$(BIN)/python -m bench.truth --quick
 
 clean: ## Remove the environment and all output
 	rm -rf .venv out build dist

@@ -23,7 +23,7 @@ def run(results: Results, quick: bool) -> None:
 
     The noise floor is taken as a study takes it: once, at the beginning of each half.
     """
-    pairs = 4 if quick else PAIRS
+    pairs = 2 if quick else PAIRS
     wrong, excluded, quiet = 0, 0, []
     with tempfile.TemporaryDirectory() as name:
         model = subject(Path(name), "model", convolutions(64, 14), (64, 8, 8), ONNX)

@@ -20,6 +20,7 @@ from paretune.ledger import Ledger
 SCREENED = 0.10  # a screened latency is not trusted closer than this to a limit
 STEADY = 0.01  # what a host's clock may differ by without a word
 DRIFTED = "host drifted"
+TRAINED = "transfer_size"  # how weights compress, training decides
 ALWAYS = ("latency_p50",)
 METER_OF = {
     "latency_p50": "latency",
@@ -65,9 +66,10 @@ class Experiment:
         Only of one that was measured on this very host and runtime; and as screened,
         since it is the figure of another file.
         """
-        taken = {k: m for k, m in trial.measurements.items() if k in FOOTPRINT}
+        kept = FOOTPRINT.keys() - {TRAINED}
+        taken = {k: m for k, m in trial.measurements.items() if k in kept}
         here = {m.environment for m in taken.values()} == {self.environment}
-        if here and all(m in taken for m in self._metrics()):
+        if here and all(m in taken for m in self._metrics() - {TRAINED}):
             screened = {
                 k: m
                 if m.kind == "exact"
@@ -136,7 +138,7 @@ class Experiment:
     def _measured(self, worker: Worker, structure: Recipe) -> Figures:
         told = self._realise(worker, structure, judge=False)
         static = _figures(told["measurements"])
-        static.pop("transfer_size", None)  # how weights compress, training decides
+        static.pop(TRAINED, None)
         if self._broken(static):
             return static  # too big already: not worth a stopwatch
         return self._timed(worker, told["artifact"], static)
@@ -170,7 +172,7 @@ class Experiment:
             "baseline": self._base() or artifacts[0],
             "meters": list(meters),
             "protocol": protocol,
-            "settings": {name: dict(given) for name, given in self.settings.items()},
+            "settings": self._settings(),
         }
         told = self.do(worker, "measure", arguments)
         if protocol == "full" and "latency" in meters:
@@ -194,6 +196,14 @@ class Experiment:
             k: replace(m, flags=(*m.flags, DRIFTED)) if m.kind == "launches" else m
             for k, m in taken.items()
         }
+
+    def _settings(self) -> dict[str, dict[str, Any]]:
+        """What meters are told, by name."""
+        told = {name: dict(given) for name, given in self.settings.items()}
+        timed = self.baseline and self.baseline.measurements.get("latency_p50")
+        if timed and math.isfinite(timed.floor):
+            told["latency"] = {**told.get("latency", {}), "noise": timed.floor}
+        return told
 
     def _base(self) -> str | None:
         return self.baseline.artifact if self.baseline else None

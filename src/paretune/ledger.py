@@ -46,6 +46,7 @@ class Ledger:
         self._tally = Tally(gauge) if isinstance(gauge, Counter) else None
         self._cpu_began = cpu_s()
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._began = time.monotonic()
         self._costs: dict[str, float] = defaultdict(float)
         self._busy = 0
@@ -103,6 +104,7 @@ class Ledger:
         Workers that have ended count with all of their processor time, others with
         what their operations have reported.
         """
+        counted = self._counted()
         with self._lock:
             now = time.monotonic()
             idle = self._idle_s + (0.0 if self._busy else now - self._idle_since)
@@ -112,14 +114,18 @@ class Ledger:
                 "wall_s": now - self._began,
                 "overhead_s": idle + self._beyond_s / self._slots,
                 "cpu_s": spent,
-                **self._joules(spent),
+                **self._joules(spent, counted),
             }
 
-    def _joules(self, spent: float) -> dict[str, float]:
-        """By source; the lock is held."""
+    def _counted(self) -> float | None:
+        """Joules by the counter; it may be slow to answer, so nothing else waits."""
+        with self._reading:
+            return self._tally.joules() if self._tally else None
+
+    def _joules(self, spent: float, counted: float | None) -> dict[str, float]:
+        """By source."""
         if self._gauge is None:
             return {}
-        counted = self._tally.joules() if self._tally else None
         if counted is not None:
             return {f"{self._gauge.source}_j": counted}
         guess = power() if isinstance(self._gauge, Counter) else self._gauge

@@ -116,11 +116,14 @@ def settings_of(
         >>> settings_of(Options(), {"size"})
         {}
     """
-    if "energy" not in metrics and not asked.estimate_energy:
-        return {}
-    device = asked.target.device
-    found = _energy.gauge(asked.estimate_energy, device, source)
-    return {"energy": {"source": found.source}}
+    told: dict[str, Mapping[str, Any]] = {}
+    if not {"latency_p90", "latency_p99"}.isdisjoint(metrics):
+        told["latency"] = {"tail": True}
+    if "energy" in metrics or asked.estimate_energy:
+        device = asked.target.device
+        found = _energy.gauge(asked.estimate_energy, device, source)
+        told["energy"] = {"source": found.source}
+    return told
 
 
 def epochs_of(asked: Options, epoch_s: float, workers: int) -> int:

@@ -303,3 +303,17 @@ def test_a_family_of_one_is_compared_as_one():
     base, one = models(np.random.default_rng(9), np.array([0.9, 0.85]), 500)
     assert s.simultaneous_differences([one], base) == [s.paired_difference(one, base)]
     assert s.simultaneous_differences([], base) == []
+
+
+@pytest.mark.parametrize("count", [3, 5, 12, 29])
+def test_few_samples_are_not_told_apart_too_often(count):
+    rng = np.random.default_rng(count)
+    told = [
+        s.paired_difference(rng.normal(size=count), rng.normal(size=count)).sign != 0
+        for _ in range(400)
+    ]
+    assert np.mean(told) <= 0.09  # 0.05 expected
+
+
+def test_one_sample_tells_nothing():
+    assert s.paired_difference(np.array([0.3]), np.array([0.4])).sign == 0

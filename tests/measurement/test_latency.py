@@ -62,7 +62,7 @@ def test_percentiles_want_enough_calls():
     machine = Machine(noise=0.1)
     slow, fast = fake(machine, "slow", 0.02), fake(machine, "fast", 1e-4)
     ((*few,),) = brief().measure([slow], slow)  # 3 x 2 x 2 x 3 = 36 calls
-    ((*many,),) = brief().measure([fast], slow)
+    ((*many,),) = brief().measure([fast], fast)
     assert [m.metric for m in few] == ["latency_p50", "throughput"]
     assert [m.metric for m in many] == list(Latency.metrics)
     p50, p90, p99, _ = (m.value for m in many)
@@ -120,3 +120,24 @@ def test_samples_of_the_whole_batch_count():
     assert measured.ratio[0] == pytest.approx(2.0)
     assert measured.better == "higher"
     assert measured.flags == ("screening",)
+
+
+def test_the_tail_of_a_slow_model_is_there_if_it_is_asked_for():
+    machine = Machine(noise=0.01)
+    slow = fake(machine, "slow", 0.02)
+    ((*without,),) = Latency("full").measure([slow], slow)
+    ((*full,),) = Latency("full", tail=True).measure([slow], slow)
+    assert "latency_p99" not in [m.metric for m in without]
+    assert [m.metric for m in full] == list(Latency.metrics)
+
+
+def test_no_percentile_is_held_against_one_of_too_few_calls():
+    machine = Machine(noise=0.01)
+    slow, fast = fake(machine, "slow", 0.05), fake(machine, "fast", 1e-4)
+    ((*taken,),) = Latency("full").measure([fast], slow)
+    assert "latency_p99" not in [m.metric for m in taken]
+
+
+def test_precision_beyond_the_noise_of_the_host_is_not_bought():
+    assert Latency("full").protocol.precision == 0.01
+    assert Latency("full", noise=0.05).protocol.precision == 0.025

@@ -32,6 +32,7 @@ from paretune.core._shares import (
 )
 
 LEVEL = 0.95
+FEW = 30  # samples below which resampling is too sure of itself
 OPEN = math.ulp(0.0)  # an end as near to 0 as can be that leaves 0 out
 
 Ends = tuple[float, float]
@@ -181,7 +182,8 @@ def paired_difference(
 ) -> Difference:
     """The difference of two means on the same samples.
 
-    Scores that are all 0 or 1: mid-p McNemar. Others: the paired bootstrap.
+    Scores that are all 0 or 1: mid-p McNemar. Others: the paired bootstrap, or
+    Student's t for fewer than 30 samples.
 
     Args:
         first: one score a sample, shape (samples,).
@@ -198,7 +200,24 @@ def paired_difference(
         return share_difference(won, lost, len(first), z)
     apart = first - second
     value = float(apart.mean())
+    if len(apart) < FEW:
+        return _student(apart, z)
     return bootstrap_difference(value, resampled_means(apart), skewed(apart), z)
+
+
+def _student(apart: np.ndarray, z: float) -> Difference:
+    """By Student's t: so few samples hardly ever resample to the other side of 0."""
+    from scipy.special import ndtr, stdtr, stdtrit
+
+    count, value = len(apart), float(apart.mean())
+    if count < 2:
+        return Difference(value, -math.inf, math.inf, 1.0)
+    error = float(apart.std(ddof=1)) / math.sqrt(count)
+    if error == 0:
+        return Difference(value, value, value, 1.0 if value == 0 else 0.0)
+    half = float(stdtrit(count - 1, ndtr(z))) * error
+    p = 2 * float(stdtr(count - 1, -abs(value) / error))
+    return Difference(value, value - half, value + half, p)
 
 
 def unpaired_difference(

@@ -257,8 +257,8 @@ class Bench:
             energy = ["energy"] * (counted or estimate_energy)
             for name in ("latency", "peak_memory", "cold_start", *energy):
                 meter = catalog.METERS[name]
-                full = ("full",) if name in ("latency", "energy") else ()
-                made = meter(*full)
+                tail = {"tail": True} if name == "latency" else {}
+                made = meter(*["full"] * meter.alone, **tail)
                 (some,) = made.measure([subject], subject)
                 taken |= {m.metric: self._stamp(m) for m in some}
         return {"measurements": {k: m.to_json() for k, m in taken.items()}}

@@ -23,7 +23,8 @@ def compare(x: Trial, y: Trial, objective: Objective, noise: float = 0.0) -> int
     excludes 0, and the ratio is beyond `noise`. Quality on the same samples: they are
     compared sample by sample, scores of 0 and 1 by mid-p McNemar, others by the paired
     bootstrap. Anything else: the intervals don't overlap. No figure at all is worse
-    than any figure.
+    than any figure, unless a trial was only screened so far, which is too short for
+    some.
 
     Args:
         x: a trial; number 0 is the baseline, whose ratio to itself is 1.
@@ -33,6 +34,8 @@ def compare(x: Trial, y: Trial, objective: Objective, noise: float = 0.0) -> int
     """
     a, b = (t.measurements.get(objective.metric) for t in (x, y))
     if a is None or b is None:
+        if any(map(screened, (x, y))):
+            return 0
         return (b is None) - (a is None)
     if a.kind == b.kind == "exact":
         low = high = a.value - b.value
@@ -47,6 +50,11 @@ def compare(x: Trial, y: Trial, objective: Objective, noise: float = 0.0) -> int
         high = a.interval.high - b.interval.low
     above = int(low > 0) - int(high < 0)
     return above if objective.better == "higher" else -above
+
+
+def screened(trial: Trial) -> bool:
+    """Whether only the screening protocol has been run on it."""
+    return any("screening" in m.flags for m in trial.measurements.values())
 
 
 def _log_ratio(

@@ -75,7 +75,7 @@ def flags_of(
     allowed = getattr(os, "sched_getaffinity", None)
     cores = len(allowed(0)) if allowed else os.cpu_count() or 1
     known = {
-        protocol.name: protocol is not FULL,
+        protocol.name: protocol.name != FULL.name,
         "no free core": target.threads >= cores,
         "never settled": not settled,
     }

@@ -83,6 +83,11 @@ class Timing:
         return sum(launch.arm.calls for launch in self.launches)
 
     @property
+    def paired_calls(self) -> int:
+        """Of the arm or the baseline, whichever made fewer."""
+        return min(self.calls, sum(launch.baseline.calls for launch in self.launches))
+
+    @property
     def ratios(self) -> tuple[float, ...]:
         """Arm over baseline, launch by launch."""
         return tuple(math.exp(launch.log_ratio) for launch in self.launches)
@@ -237,7 +242,8 @@ def _warm_up(launch: Launch, protocol: Protocol) -> _Warm:
         medians.append(float(np.median(times)))
         steady = abs(medians[-1] - medians[-2]) < SETTLED * medians[-2]
         settled = steady and spent >= protocol.warmup_s and calls >= protocol.calls
-    least = min(protocol.calls, math.ceil(protocol.long_s / max(medians[-1], 1e-7)))
+    enough = protocol.long_s / max(medians[-1], 1e-7)
+    least = math.ceil(min(protocol.calls, enough))
     return _Warm(_calls(protocol.block_s, medians[-1], max(FEWEST, least)), settled)
 
 

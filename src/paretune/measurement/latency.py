@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from paretune.core.budget import FOOTPRINT
 from paretune.core.measurement import Measurement
@@ -10,9 +12,9 @@ from paretune.core.meter import Meter, Subject
 from paretune.measurement._protocol import FULL, flags_of, protocol_of
 from paretune.measurement._timing import Figures, Timing, compare_subjects
 
-# Calls without which a percentile has no upper bound at 99 % confidence, over all
-# launches, and those without which one launch has no such percentile of its own.
-ENOUGH = {"latency_p90": (64, 10), "latency_p99": (662, 100)}
+# Calls over all launches, without which a percentile has no upper bound at 99 %
+# confidence.
+ENOUGH = {"latency_p90": 64, "latency_p99": 662}
 
 
 class Latency(Meter):
@@ -21,17 +23,29 @@ class Latency(Meter):
     A call goes from arrays to arrays, copies included. Garbage is not collected
     meanwhile. Throughput is batch / mean seconds of a call, so that slow calls count
     with all their time. Each figure has its ratio to the baseline from the same
-    rounds. A percentile that there are too few calls for is left out.
+    rounds. A percentile that there are too few calls for is left out: of p99 in a
+    screening, and of slow models unless `tail` is asked for.
 
     Args:
         protocol: "screening" (2 launches) or "full" (6 launches or more).
+        tail: make ten calls a block however long they take, so that a full run has
+            enough for p99.
+        noise: what an artifact differs from itself by on this host; to know a ratio
+            better than half of it is of no use.
     """
 
     metrics = ("latency_p50", "latency_p90", "latency_p99", "throughput")
     alone = True
 
-    def __init__(self, protocol: str = "screening") -> None:
-        self.protocol = protocol_of(protocol)
+    def __init__(
+        self, protocol: str = "screening", tail: bool = False, noise: float = 0.0
+    ) -> None:
+        base = protocol_of(protocol)
+        self.protocol = replace(
+            base,
+            precision=max(base.precision, noise / 2),
+            long_s=math.inf if tail else base.long_s,
+        )
 
     def measure(
         self, subjects: Sequence[Subject], baseline: Subject
@@ -68,9 +82,7 @@ def _measurements(
     }
     made = []
     for metric in Latency.metrics:
-        total, each = ENOUGH.get(metric, (0, 0))
-        fewest = min(pair.arm.calls for pair in timing.launches)
-        if timing.calls < total or fewest < each:
+        if timing.paired_calls < ENOUGH.get(metric, 0):
             continue
         arms = tuple(_figure(p.arm, metric, batches[0]) for p in timing.launches)
         bases = tuple(_figure(p.baseline, metric, batches[1]) for p in timing.launches)
