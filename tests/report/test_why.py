@@ -213,7 +213,7 @@ def test_plain_text_fits_and_holds_every_part(study, trial):
         "Time sufficed to judge 1 of them",
         "60 of 2,000: 0, 1, 2",
         "- {technique: distillation, epochs: 8}",
-        "Not tried here, since it trains.",
+        "Not tried here.",
         "Not worth it: ",
         "keep_float stem",
         "90 µs a call in place of 100 µs",

@@ -126,8 +126,8 @@ def repaid(study: Study, trial: Trial | None) -> str:
     even = break_even(study, trial)
     if even is None:
         return (
-            f"The search's {cpu_time(taken)} are never repaid by trial {trial.number}, "
-            "which is not certainly faster than the baseline."
+            f"It can't be said that trial {trial.number} ever repays the search's "
+            f"{cpu_time(taken)}: it is not certainly cheaper a call than the baseline."
         )
     what = cpu_time(taken)
     if even.by == "energy":

@@ -30,9 +30,10 @@ def sentences(study: Study, trial: Trial, told: Told) -> tuple[str, str]:
 
 def _faster(study: Study, trial: Trial, told: Told) -> str:
     change = f.change(study, trial, "latency_p50")
-    said = change.text if change and change.verdict else "no faster"
-    if change and change.verdict < 0:
-        said = change.text
+    if change is None:
+        said = "not timed beside the baseline"
+    else:
+        said = change.text if change.verdict else "not measurably faster"
     head = f"Trial {trial.number} is {said}"
     operators = told.get("operators", {})
     if "layers" not in operators:
@@ -51,8 +52,12 @@ def _gains(operators: Told) -> str:
             f"{seconds(twin['call_s'])}, and fewer bits from there to "
             f"{seconds(mine['call_s'])}"
         ]
+    elif (whole := call - mine["call_s"]) <= 0:
+        parts = [
+            "here its call takes as long as the baseline's, so this profile doesn't "
+            "show what the study measured"
+        ]
     else:
-        whole = call - mine["call_s"]
         gains = [
             (x["baseline_s"] - x["member_s"], x)
             for x in operators["layers"]
@@ -60,15 +65,18 @@ def _gains(operators: Told) -> str:
         ]
         saved = [g for g in gains if g[0] > SEEN * whole]
         saved = sorted(saved, key=lambda g: -g[0])[:3]
-        names = join([x["layer"] for _, x in saved]) or "no layer by itself"
+        names = join([x["layer"] for _, x in saved])
         total = sum(s for s, _ in saved)
         dtypes = {x["dtype"] for _, x in saved}
         narrow = len(dtypes) == 1 and "int8" in dtypes
         form = " (now in int8)" if narrow else ""
+        take = "takes" if len(saved) == 1 else "take"
         parts = [
-            f"of the {seconds(whole)} that a call saves, {seconds(total)} come from "
-            f"{names}{form}"
+            f"a call takes {seconds(whole)} less than the baseline's"
+            + (f": {names}{form} {take} {seconds(total)} less" if saved else "")
         ]
+        if (other := total - whole) > SEEN * whole:
+            parts.append(f"all else takes {seconds(other)} more")
     if slow := _slow(operators):
         parts.append(f"what holds it back is {slow}")
     return "; ".join(parts)
@@ -106,7 +114,8 @@ def _reasons(operators: Told) -> str:
     overhead = sum(mine["kinds"].get(k, 0.0) for k in ("quantize", "layout"))
     before = sum(base["kinds"].get(k, 0.0) for k in ("quantize", "layout"))
     found = []
-    narrowed = any(x["note"] for x in operators["layers"] if x["weighted"])
+    quantized = {"float", "fell back", "slower", "no faster"}
+    narrowed = any(x["note"] in quantized for x in operators["layers"] if x["weighted"])
     if narrowed and floats >= 0.3 * call:
         heavy = sorted(
             (x for x in operators["layers"] if x["dtype"].startswith("float")),
@@ -128,6 +137,11 @@ def _reasons(operators: Told) -> str:
     if mine["outside_s"] >= 0.2 * call:
         text = f"{w.percent(mine['outside_s'] / call)} of it is outside of operators"
         found.append((mine["outside_s"], text))
+    if not found and mine["total_s"] < (1 - SEEN) * base["total_s"]:
+        return (
+            f"its operators do take less ({seconds(mine['total_s'])} against "
+            f"{seconds(base['total_s'])}), but not by more than this host's noise"
+        )
     if not found:
         return (
             f"its operators take {seconds(mine['total_s'])}, those of the baseline "
@@ -146,8 +160,8 @@ def _worse(study: Study, trial: Trial, told: Told) -> str:
     flips = told.get("flips", {})
     if total["verdict"] == 0:
         said = (
-            f"It is not measurably worse: its {name} differs from the baseline's by "
-            f"{signed(study, metric, total['value'])} ({ends})"
+            f"On the validation split it is not measurably worse: its {name} differs "
+            f"from the baseline's by {signed(study, metric, total['value'])} ({ends})"
         )
         if "lost" in flips:
             won, lost = flips["won"]["count"], flips["lost"]["count"]
@@ -155,7 +169,7 @@ def _worse(study: Study, trial: Trial, told: Told) -> str:
         return f"{said}."
     word = "better" if total["verdict"] > 0 else "worse"
     size = amount(study, metric, total["value"])
-    said = f"Its {name} is {size} {word} ({ends})"
+    said = f"On the validation split its {name} is {size} {word} ({ends})"
     if total["verdict"] > 0:
         return f"{said}."
     return f"{said}: {_losses(study, metric, told)}."
@@ -175,7 +189,11 @@ def _losses(study: Study, metric: str, told: Told) -> str:
             elif quality and record["judged"] == "trace":
                 about = points(study, metric, quality["value"])
                 parts.append(f"after {named} it is about {about}")
-    said = join(parts) or "no step of its own changes it beyond noise"
+    said = join(parts)
+    if not said and isinstance(steps, list):
+        known = all(record.get("change", {}).get(metric) for record in steps[1:])
+        said = "no step of its own changes it beyond noise" if known else ""
+    said = said or "which step costs it is not known"
     effects = (
         (x["effect"].get(metric, {}), x["layer"])
         for x in told.get("layers", {}).get("quantized", {}).get("layers", ())

@@ -9,7 +9,7 @@ from typing import Any
 from paretune.core.study import Study
 from paretune.core.trial import Trial
 from paretune.report import _words as w
-from paretune.report._whywords import capital, seconds, signed, spread
+from paretune.report._whywords import seconds, signed, spread
 
 Told = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ def advice(study: Study, trial: Trial, proposals: Sequence[Told]) -> tuple[str, 
     number = 0
     for proposal in (p for p in proposals if p.get("helps") is not False):
         number += 1
-        lines.append(f"{number}. {capital(proposal['why'])}{_known(study, proposal)}")
+        lines.append(f"{number}. Because {proposal['why']}{_known(study, proposal)}")
         lines += [f"     {line}" for line in recipe(proposal["recipe"])]
         lines.append(f"   {_tried(study, proposal)}")
     for proposal in (p for p in proposals if p.get("helps") is False):
@@ -39,7 +39,7 @@ def _tried(study: Study, proposal: Told) -> str:
     if "said" in proposal:
         return str(proposal["said"])
     if "call_s" not in proposal:
-        return "Not tried here, since it trains."
+        return "Not tried here."
     metric = next(iter(study.metrics), "")
     change = proposal["change"].get(metric)
     said = f"{w.label(metric)} not judged, as the trained model is gone"
@@ -59,7 +59,9 @@ def _known(study: Study, proposal: Told) -> str:
 
 
 def _differing(before: Sequence[Told], after: Sequence[Told]) -> str:
-    found = []
+    kept = {step["technique"] for step in after}
+    gone = [s["technique"] for s in before if s["technique"] not in kept]
+    found = [f"without {name.replace('_', ' ')}" for name in gone]
     for step in after:
         twin = next((s for s in before if s["technique"] == step["technique"]), {})
         for key, value in step.items():

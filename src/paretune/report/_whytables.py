@@ -103,6 +103,10 @@ def _time(operators: Told) -> Section:
             part = spent[-1] / mine["call_s"]
             share = f"{w.percent(part)} of the call" if part >= 0.005 else ""
             rows.append((name, "", *(seconds(s, call) for s in spent), "", share))
+    spent = [sum(arm["unmatched"].values()) for arm in arms]
+    if any(spent):
+        times = (seconds(s, call) for s in spent)
+        rows.append(("not matched with a layer", "", *times, "", ""))
     spent = [max(0.0, arm["outside_s"]) for arm in arms]
     rows.append(("outside operators", "", *(seconds(s, call) for s in spent), "", ""))
     spent = [arm["call_s"] for arm in arms]
@@ -115,15 +119,18 @@ def _time(operators: Told) -> Section:
 
 def _time_lines(operators: Told) -> Iterator[str]:
     mine = operators["member"]
+    whole = max(mine["call_s"], mine["total_s"])
     shares = ", ".join(
-        f"{w.percent(s / mine['call_s'])} in {dtype}"
+        f"{w.percent(s / whole)} in {dtype}"
         for dtype, s in sorted(mine["dtypes"].items(), key=lambda item: -item[1])
     )
-    yield (
-        f"Of this trial's call, computing takes {shares}. Times are the runtime's own "
-        "profile, less what profiling itself costs; an operator with nothing to do "
-        f"costs {seconds(mine['least_s'])}."
-    )
+    said = f"Of this trial's call, computing takes {shares}."
+    if mine["least_s"]:
+        said += (
+            " Times are the runtime's own profile, less what profiling itself costs; "
+            f"an operator with nothing to do costs {seconds(mine['least_s'])}."
+        )
+    yield said
     by_operator = ", ".join(
         f"{o['count']} {o['op']} {seconds(o['seconds'])}"
         for o in mine["ops"][:OPERATORS]

@@ -81,13 +81,12 @@ def _rows(
         said, interval = "", ""
         if change := f.change(study, second, name):
             low, high = change.interval.low, change.interval.high
+            said = NONE if change.verdict == 0 else change.text
             if name in study.metrics:
-                said = NONE if change.verdict == 0 else change.text
                 share, half = f.is_share(study, name), (high - low) / 2
                 ends = [f.signed(v, half, share) for v in (low, high)]
                 interval = f"{ends[0].removesuffix(' pt')} to {ends[1]}"
             else:
-                said = NONE if change.verdict == 0 else change.text
                 interval = f"× {low:.3f} to {high:.3f}" if low < high else ""
         yield w.label(name), a, b, said, interval
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ def table(study: Study, trial: Trial, told: Told) -> RenderableType:
 def block(study: Study, trial: Trial, told: Told | None) -> str:
     """The explanation as HTML, or how to get one."""
     if told is None:
-        command = f"paretune why {study.name} {trial.number}"
+        command = f"paretune why {shlex.quote(study.name)} {trial.number}"
         return (
             '<p class="soft">Why is it so? Run '
             f"<code>{h.text(command)}</code> to have it explained here.</p>"

@@ -19,7 +19,7 @@ FEWEST, MOST = 20, 300  # calls
 CALLS = 30  # to find out what one takes
 SMALL = 4.0  # a layer that takes less than so many operators without work
 NOISE = 0.05  # two layers that differ by less aren't told apart
-LISTED = 60  # layers, those with the most time
+LISTED = 1_000  # layers, those with the most time
 
 
 @dataclass(frozen=True)

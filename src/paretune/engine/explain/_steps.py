@@ -93,13 +93,14 @@ def flips(task: Task, member: Trial, baseline: Trial) -> dict[str, Any]:
     now, before = np.asarray(mine.values), np.asarray(its.values)
     sign = 1.0 if mine.better == "higher" else -1.0
     apart = sign * (now - before)
-    found: dict[str, Any] = {"metric": metric, "samples": len(now)}
+    found: dict[str, Any] = {"metric": metric, "samples": len(now), "classes": []}
     if np.isin(now, (0, 1)).all() and np.isin(before, (0, 1)).all():
         lost, won = np.flatnonzero(apart < 0), np.flatnonzero(apart > 0)
         found |= {
             "lost": {"count": len(lost), "samples": lost[:SHOWN].tolist()},
             "won": {"count": len(won), "samples": won[:SHOWN].tolist()},
             "p": mcnemar(len(won), len(lost)),
+            "classes": _by_class(task, apart),
         }
     else:
         order = np.argsort(apart, kind="stable")
@@ -109,7 +110,7 @@ def flips(task: Task, member: Trial, baseline: Trial) -> dict[str, Any]:
             "worse": _scores(worst, before, now),
             "better": _scores(best, before, now),
         }
-    return {**found, "classes": _by_class(task, apart)}
+    return found
 
 
 def _scores(rows: list[int], before: np.ndarray, now: np.ndarray) -> dict[str, Any]:

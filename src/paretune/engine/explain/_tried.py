@@ -19,6 +19,7 @@ from paretune.engine.explain._steps import quality_of
 from paretune.engine.realise import Prefixes, formats
 
 MOST = 5  # proposals
+UNTRAINED = "Not tried here: it trains, or what it stands on is no longer in the cache."
 
 Proposal = dict[str, Any]
 
@@ -61,11 +62,18 @@ class Trials:
                 if made is None and proposal["aim"] == "faster":
                     made = States(prefixes, recipe.structure(), format_).final
                 if made is None:
+                    proposal["said"] = UNTRAINED
                     continue
                 artifact = formats(format_).write(made, judge.task, path)
                 after = judge.file(artifact) if judged else {}
+            except MemoryError:
+                raise
             except ParetuneError as error:
                 proposal |= {"helps": False, "said": error.message}
+                continue
+            except Exception as error:  # of a graph that nobody has seen before
+                said = (str(error).splitlines() or [""])[0][:200]
+                proposal["said"] = f"It can't be made: {type(error).__name__} {said}."
                 continue
             if artifact.sha256 == member.artifact:
                 proposal |= {"helps": False, "said": "It gives the very same file."}
@@ -83,7 +91,12 @@ class Trials:
         if not self.files:
             return
         arms = [member, *self.files.values()]
-        mine, *others = call_times(runtime, target, inputs, arms)
+        try:
+            mine, *others = call_times(runtime, target, inputs, arms)
+        except ParetuneError as error:
+            for number in self.files:
+                self.proposals[number]["said"] = error.message
+            return
         for number, its in zip(self.files, others, strict=True):
             self.proposals[number] |= {
                 "call_s": its[0],
