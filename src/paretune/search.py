@@ -94,6 +94,7 @@ class Search:
     limits: Limits
     seed: int = 0
     on_event: Event = field(default=lambda kind, facts: None)
+    _late: bool = field(default=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -250,6 +251,12 @@ class Search:
                 return None
             recipe, claim = proposed, course.claim(proposed)
         else:
+            if not self._late:  # once, whichever slot comes to it first
+                self._late = True
+                self._tell(
+                    "another trial and the full measurement no longer fit into the "
+                    "time; give more with --budget"
+                )
             return None
         course.pending[claim.number] = recipe
         return claim, recipe

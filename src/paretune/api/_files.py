@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from paretune import catalog, studies
@@ -85,8 +86,11 @@ def compare(
             (),
             OK,
             {k: Measurement.from_json(m) for k, m in figures.items()},
+            artifact=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
-        for number, figures in enumerate(found["measurements"])
+        for number, (figures, path) in enumerate(
+            zip(found["measurements"], (first, second), strict=True)
+        )
     )
     metrics = told["metrics"]
     axes = studies.objectives(studies.OBJECTIVES, metrics) if metrics else []

@@ -30,6 +30,12 @@ def load(study: str, store: Path | None = None) -> Study:
     return studies.load_study(study, Trials.open(root, create=False), root)
 
 
+def certified(study: Study) -> bool:
+    """Whether the test split has been read for every member and the baseline."""
+    numbers = {0, *(t.number for t in frontier(study).members)}
+    return numbers <= study.certified.keys()
+
+
 def certify(
     study: Study,
     task: Task | str | None = None,
@@ -93,6 +99,12 @@ def pick(study: Study, which: str = "best") -> Trial:
         for trial in study.trials:
             if trial.number == int(which) and trial.ok:
                 return trial
+        for trial in study.trials:
+            if trial.number == int(which):
+                why = f": {trial.error}" if trial.error else ""
+                raise StoreError(
+                    "pick", f"trial {which} has no file; it is {trial.state}{why}."
+                )
         known = ", ".join(str(t.number) for t in found.members)
         raise StoreError(
             "pick", f"no finished trial {which}; the frontier has {known}."

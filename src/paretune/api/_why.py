@@ -47,8 +47,12 @@ def why(
     if base is None or trial.number == 0:
         raise StoreError(
             "pick",
-            f"trial {trial.number} can't be held against the baseline; name one of "
-            "the others that are finished.",
+            f"trial {trial.number} is the baseline, which is like itself; "
+            + (
+                "name one of the others that are finished."
+                if any(t.ok and t.number for t in study.trials)
+                else f"study {study.name!r} has no other that came to a file."
+            ),
         )
     root = (store or studies.default_store()).resolve()
     trials = Trials.open(root, create=False)

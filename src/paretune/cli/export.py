@@ -23,7 +23,15 @@ def command(
     store: o.StoreOption = None,
 ) -> None:
     """Write the chosen point as a folder that runs with onnxruntime and numpy alone."""
-    from paretune import api
+    import sys
 
-    for path in api.export(api.load(study, store), folder, pick):
+    from paretune import api
+    from paretune.report._figures import broken
+    from paretune.report._words import limit
+
+    found = api.load(study, store)
+    for path in api.export(found, folder, pick):
         print(path)
+    if breaks := [limit(c.text) for c in broken(found, api.pick(found, pick))]:
+        said = f"Mind: this model breaks {', '.join(breaks)}."
+        print(said, file=sys.stderr)

@@ -32,7 +32,10 @@ def command(
 
     o.use_data(data)
     found = api.load(study, store)
-    if certify:
+    if certify and api.certified(found):
+        said = "All members are certified already; the test split was not read again."
+        print(said, file=sys.stderr)
+    elif certify:
         print("Reading the test split ...", file=sys.stderr)
         found = api.certify(found, store=store)
         times = "once" if found.certifications == 1 else f"{found.certifications} times"

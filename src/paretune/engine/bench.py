@@ -18,6 +18,7 @@ from typing import Any
 
 from paretune import catalog
 from paretune.core.candidate import Artifact
+from paretune.core.errors import UnsupportedError
 from paretune.core.measurement import Measurement
 from paretune.core.meter import Subject
 from paretune.core.quiet import Quiet
@@ -42,6 +43,7 @@ from paretune.store.cache import Cache
 
 # Meters that look at the file alone.
 STATIC = ("size", "transfer_size", "parameters", "macs")
+SUFFIXES = {".onnx", ".safetensors", ".tflite", ".keras"}
 Progress = Callable[[str, float], None]
 
 
@@ -283,6 +285,13 @@ class Bench:
         target = replace(self.target, runtime=runtime or self.target.runtime)
         served = self._served(target.runtime)
         launches.check_target(served, target)
+        wanted = formats(served.format).SUFFIX
+        if file.suffix in SUFFIXES - {wanted}:
+            raise UnsupportedError(
+                "format",
+                f"{target.runtime} runs {wanted} files, and {file.name} is none; name "
+                "another runtime for it, or another file.",
+            )
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         artifact = Artifact(file, served.format, content, file.stat().st_size)
         return launches.subject(served, artifact, target, self.task, self._inputs())

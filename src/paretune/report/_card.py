@@ -149,8 +149,12 @@ def _limits(study: Study, trial: Trial, found: Frontier) -> Iterator[str]:
         )
     yield "- Quality holds for data like the task's; nothing was tried on other data."
     if study.budget.constraints:
-        fits = "meets" if f.meets(study, trial) else "breaks"
-        yield f"- It {fits} the budget: {mark(w.limit(str(study.budget)))}."
+        if f.meets(study, trial):
+            yield f"- It meets the budget: {mark(w.limit(str(study.budget)))}."
+        else:
+            broken = ", ".join(w.limit(c.text) for c in f.broken(study, trial))
+            said = f"breaks {broken}" if broken else "is not known to meet all of it"
+            yield f"- Of the budget {mark(w.limit(str(study.budget)))} it {mark(said)}."
     chance = found.probability.get(trial.number)
     if chance is not None:
         yield (

@@ -284,6 +284,7 @@ def axes(study: Study) -> tuple[str, ...]:
         "latency_p50",
         *(o.metric for o in study.objectives),
         *(c.metric for c in study.budget.constraints),
+        "energy",
     )
     taken = {m for t in study.trials if t.ok for m in t.measurements}
     return tuple(m for m in dict.fromkeys(wanted) if m in taken)

@@ -186,14 +186,17 @@ def _steps(study: Study, trial: Trial) -> str:
     for i, line in enumerate(lines):
         cells = [f"{text(line.name)}{small(line.detail)}"]
         for column in columns:
-            before = [x.values[column] for x in lines[:i] if column in x.values]
+            earlier = [x for x in lines[:i] if column in x.values]
+            if column in study.metrics:  # figures of as many samples only
+                earlier = [x for x in earlier if x.final == line.final]
+            before = [x.values[column] for x in earlier]
             cells.append(_cell(study, column, line, before))
         rows.append(row([*cells, text(line.seconds)], numeric))
     head = ("after", *map(w.label, columns), "time spent")
     caption = (
-        "What each step did. Figures between the first and the last line are of the "
-        "model on its way, its quality on the first samples of the validation split; "
-        "the last line is the deployed file."
+        "What each step did. The first and the last line are of deployed files, on the "
+        "whole validation split; all between is the model on its way, and its quality "
+        "is that of the first samples of the split alone."
     )
     return table(caption, head, rows, numeric)
 
@@ -201,10 +204,9 @@ def _steps(study: Study, trial: Trial) -> str:
 def _lines(study: Study, trial: Trial) -> Iterator[_Line]:
     base = study.baseline
     trace = list(trial.trace)
-    start = dict(base.values) if base else {}
+    yield _Line("baseline", "deployed file", base.values if base else {}, "", True)
     if trace and trace[0].get("step") == "baseline":
-        start |= _traced(trace.pop(0))
-    yield _Line("the model as it came", "", start)
+        yield _Line("the model as it came", "", _traced(trace.pop(0)))
     waiting = [dict(s) for s in trial.steps]
     for node in trace:
         step: dict[str, Any] = {}
@@ -220,7 +222,7 @@ def _lines(study: Study, trial: Trial) -> Iterator[_Line]:
         name = str(step.get("technique", "?")).replace("_", " ")
         yield _Line(name, settings(step), {})
     if trial.number:
-        yield _Line("deployed file", "measured", trial.values, "", True)
+        yield _Line("this trial", "deployed file", trial.values, "", True)
 
 
 def _traced(node: Mapping[str, Any]) -> dict[str, float]:

@@ -26,8 +26,8 @@ def advice(study: Study, trial: Trial, proposals: Sequence[Told]) -> tuple[str, 
     for proposal in (p for p in proposals if p.get("helps") is False):
         changed = _differing(trial.steps, proposal["steps"])
         lines.append(
-            f"Not worth it: {changed}, though {proposal['why'].rstrip('.')}. "
-            f"{_tried(study, proposal)}"
+            f"Not worth it: {changed}. It was tried because "
+            f"{proposal['why'].rstrip('.')}. {_tried(study, proposal)}"
         )
     if not number:
         said = "else that would help" if proposals else "to mend"

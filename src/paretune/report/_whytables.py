@@ -121,10 +121,10 @@ def _time_lines(operators: Told) -> Iterator[str]:
     mine = operators["member"]
     whole = max(mine["call_s"], mine["total_s"])
     shares = ", ".join(
-        f"{w.percent(s / whole)} in {dtype}"
+        f"{w.percent(s / whole)} is computing in {dtype}"
         for dtype, s in sorted(mine["dtypes"].items(), key=lambda item: -item[1])
     )
-    said = f"Of this trial's call, computing takes {shares}."
+    said = f"Of this trial's call, {shares}."
     if mine["least_s"]:
         said += (
             " Times are the runtime's own profile, less what profiling itself costs; "

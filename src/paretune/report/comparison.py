@@ -31,7 +31,9 @@ def comparison(study: Study) -> str:
         ).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, "", _verdict(study, second), *_notes(study)])
+    same = first.artifact is not None and first.artifact == second.artifact
+    alike = ["A and B are the same file, byte for byte."] if same else []
+    return "\n".join([*lines, "", *alike, _verdict(study, second), *_notes(study)])
 
 
 def record(study: Study) -> dict[str, Any]:

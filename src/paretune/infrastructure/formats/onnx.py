@@ -174,7 +174,10 @@ def _read(path: Path) -> onnx.ModelProto:
     try:
         model.ParseFromString(path.read_bytes())
     except Exception as error:  # protobuf's own error has no stable home
-        raise StoreError("candidate-corrupt", f"{path}: {error}") from error
+        raise StoreError(
+            "candidate-corrupt",
+            f"{path} is damaged, cut short or no ONNX file: {error}",
+        ) from error
     if not model.HasField("graph"):
         raise StoreError("candidate-corrupt", f"{path}: there is no graph in it.")
     return model
