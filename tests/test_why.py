@@ -79,7 +79,7 @@ def test_json_is_json_and_nothing_else(place):
     [
         (("toy", "99"), "no finished trial 99"),
         (("toy", "bset"), "did you mean 'best'"),
-        (("toy", "0"), "against the baseline"),
+        (("toy", "0"), "is the baseline"),
         (("tow", "1"), "did you mean 'toy'"),
     ],
 )
