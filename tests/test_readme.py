@@ -23,8 +23,11 @@ LINES = [
     if line.strip()
 ]
 COMMANDS = [line for line in LINES if not line.startswith("make")]
-# A reader gives a search minutes; a test gives it one short trial.
-SHORTER = {"--budget 10m": "--trials 1 --epochs 1 --quick --workers 1"}
+# A reader gives a search minutes; a test gives it one short trial, which is to fit.
+SHORTER = {
+    "--budget 10m": "--trials 1 --epochs 1 --quick --workers 1",
+    "size<=200kB": "size<=600kB",
+}
 
 PREAMBLE = """
 import torch

@@ -51,7 +51,8 @@ def why(
             + (
                 "name one of the others that are finished."
                 if any(t.ok and t.number for t in study.trials)
-                else f"study {study.name!r} has no other that came to a file."
+                else f"study {study.name!r} has no other that came to a file; "
+                "search longer, or loosen --require."
             ),
         )
     root = (store or studies.default_store()).resolve()
