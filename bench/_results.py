@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,30 @@ class Results:
         }
         FOLDER.mkdir(exist_ok=True)
         self.path.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+Part = Callable[[Results, bool], None]
+
+
+def command(name: str, doc: str | None, parts: Mapping[str, Part]) -> None:
+    """The command line of a benchmark: all of its parts, or those that are named.
+
+    Args:
+        name: of the benchmark.
+        doc: its help text.
+        parts: by name, each called with where its figures go, and whether to be quick.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; all")
+    parser.add_argument("--quick", action="store_true", help="a smoke run")
+    asked = parser.parse_args()
+    if unknown := set(asked.parts) - set(parts):
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(parts)}")
+    results = Results(name, asked.quick)
+    for part in asked.parts or parts:
+        results.part(part, functools.partial(parts[part], results, asked.quick))
 
 
 def _environment() -> dict[str, Any]:

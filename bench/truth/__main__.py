@@ -6,10 +6,7 @@ python -m bench.truth same difference      some parts
 
 from __future__ import annotations
 
-import argparse
-import functools
-
-from bench._results import Results
+from bench._results import command
 from bench.truth import (
     coverage,
     difference,
@@ -35,17 +32,5 @@ PARTS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all")
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
-    asked = parser.parse_args()
-    if unknown := set(asked.parts) - set(PARTS):
-        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    results = Results("truth", asked.quick)
-    for name in asked.parts or PARTS:
-        results.part(name, functools.partial(PARTS[name], results, asked.quick))
-
-
 if __name__ == "__main__":
-    main()
+    command("truth", __doc__, PARTS)

@@ -15,41 +15,18 @@ from paretune import catalog
 from paretune.core.candidate import Artifact
 from paretune.core.meter import Subject
 from paretune.core.target import Target
-from paretune.core.task import Held, Task
 from paretune.engine import launches
+from paretune.engine.comparison import RandomInputs
 
 ONNX, NULL = Target(), Target(runtime="null")
-
-
-class Numbers(Held, Task):
-    """Random samples of one shape, for artifacts that answer anything."""
-
-    name = "numbers"
-    metrics = {"accuracy": "higher"}
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-
-    def model(self) -> Any:
-        raise NotImplementedError
-
-    def loss(self, outputs: Any, targets: Any) -> Any:
-        raise NotImplementedError
-
-    def quality(self, outputs: Any, targets: Any) -> Any:
-        raise NotImplementedError
-
-    def split(self, name: str) -> tuple[Any, Any]:
-        rng = np.random.default_rng(0)
-        samples = rng.normal(size=(64, *self.shape)).astype(np.float32)
-        return samples, np.zeros(64, np.int64)
 
 
 def subject(
     folder: Path, name: str, content: bytes, shape: tuple[int, ...], target: Target
 ) -> Subject:
     """An artifact of that content, to be measured on random inputs of that shape."""
-    path, task = folder / f"{name}.onnx", Numbers(shape)
+    path = folder / f"{name}.onnx"
+    task = RandomInputs({"input": ("float32", (None, *shape))})
     path.write_bytes(content)
     inputs = folder / f"inputs-{'-'.join(map(str, shape))}.npz"
     if not inputs.exists():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from bench._results import Results
 from paretune.core.measurement import Measurement
 from paretune.core.meter import Meter, Subject
 from paretune.core.strategy import Objective
@@ -24,7 +23,23 @@ def called(timed: Measurement, floor: float) -> int:
     return compare(ours, base, Objective(timed.metric, timed.better), floor)
 
 
-def log_ratio(timed: Measurement) -> float:
-    """log(artifact / baseline)."""
+def noted(
+    results: Results, what: str, number: int, timed: Measurement, floor: float
+) -> int:
+    """Keeps a timed artifact as a row; what is called, as `called` says."""
     assert timed.ratio is not None
-    return math.log(timed.ratio[0])
+    ratio, interval = timed.ratio
+    verdict = called(timed, floor)
+    results.row(
+        what=what,
+        number=number,
+        ratio=ratio,
+        low=interval.low,
+        high=interval.high,
+        launches=len(timed.values),
+        latency_s=timed.value,
+        floor=floor,
+        called=verdict,
+    )
+    print(f"{what} {number}: {ratio:.4f}, called {verdict}", flush=True)
+    return verdict

@@ -9,7 +9,6 @@ often; that figure is printed beside it.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterable
 
@@ -149,14 +148,3 @@ def _figure(results: Results, what: str, share: float) -> None:
     results.figure(
         f"{what}: intervals that hold it", share, GOAL, LEAST <= share <= MOST
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
-    quick = parser.parse_args().quick
-    run(Results("truth", quick=True), quick)
-
-
-if __name__ == "__main__":
-    main()

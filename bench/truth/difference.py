@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench._results import Results
 from bench.truth._models import ONNX, convolutions, subject
-from bench.truth._verdict import called
+from bench.truth._verdict import noted
 from paretune.measurement.latency import Latency
 
 TIMES = 30
@@ -33,23 +33,10 @@ def run(results: Results, quick: bool) -> None:
             for number in range(times):
                 taken = Latency("full").measure(more, base)
                 for (timed, *_), share in zip(taken, found, strict=True):
-                    verdict = called(timed, floor)
+                    what = f"{share} % more work, {said}"
+                    verdict = noted(results, what, number, timed, floor)
                     found[share] += verdict < 0
                     wrong += verdict > 0
-                    assert timed.ratio is not None
-                    ratio, interval = timed.ratio
-                    results.row(
-                        what=f"{share} % more work, {said}",
-                        number=number,
-                        ratio=ratio,
-                        low=interval.low,
-                        high=interval.high,
-                        launches=len(timed.values),
-                        latency_s=timed.value,
-                        floor=floor,
-                        called=verdict,
-                    )
-                    print(said, number, share, f"{ratio:.4f}", verdict, flush=True)
             for share, count in found.items():
                 results.figure(
                     f"{share} % more work, {own.value * 1e3:.2f} ms: found of {times}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,14 +87,3 @@ def run(results: Results, quick: bool) -> None:
         f"alone claims better in {naive:.0%} of the searches; {members:.1f} members "
         "are certified on average"
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
-    quick = parser.parse_args().quick
-    run(Results("truth", quick=True), quick)
-
-
-if __name__ == "__main__":
-    main()

@@ -22,7 +22,6 @@ that the activation comes from; for outputs that change places, either of the tw
 
 from __future__ import annotations
 
-import argparse
 import functools
 import re
 import tempfile
@@ -302,14 +301,3 @@ def _apart(net: str, model: onnx.ModelProto, other: onnx.ModelProto) -> float:
     names = [o.name for o in other.graph.output]
     a, b = (observed(m, inputs, names) for m in (model, other))
     return max(float(np.linalg.norm(a[n] - b[n]) / np.linalg.norm(b[n])) for n in names)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
-    quick = parser.parse_args().quick
-    run(Results("truth", quick=True), quick)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,7 @@ import numpy as np
 from bench._results import Results
 from bench.truth._models import ONNX, convolutions, subject
 from bench.truth._neighbour import neighbour
-from bench.truth._verdict import called, log_ratio, one
+from bench.truth._verdict import noted, one
 from paretune.measurement.latency import Latency
 
 PAIRS = 60
@@ -34,24 +34,11 @@ def run(results: Results, quick: bool) -> None:
                     timed = one(Latency("full"), model, model)
                     assert timed.ratio is not None
                     ratio, interval = timed.ratio
-                    different = called(timed, floor)
-                    wrong += different != 0
+                    what = "A/A beside a neighbour" if busy else "A/A"
+                    wrong += noted(results, what, number, timed, floor) != 0
                     excluded += not interval.low <= 1.0 <= interval.high
                     if not busy:
                         quiet.append(abs(ratio - 1))
-                    results.row(
-                        what="A/A",
-                        neighbour=busy,
-                        number=number,
-                        ratio=ratio,
-                        low=interval.low,
-                        high=interval.high,
-                        launches=len(timed.values),
-                        latency_s=timed.value,
-                        floor=floor,
-                        called=different,
-                    )
-                    print(f"{busy!s:5} {number:2} {log_ratio(timed):+.4f}", flush=True)
     results.figure(
         f"A/A, {pairs} pairs, half beside a bursty neighbour: called different",
         wrong,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,14 +75,3 @@ def run(results: Results, quick: bool) -> None:
         f"the interval of its validation figure holds the truth in {naive:.0%}; the "
         f"optimism gap is {gap:+.2f} pt on average"
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
-    quick = parser.parse_args().quick
-    run(Results("truth", quick=True), quick)
-
-
-if __name__ == "__main__":
-    main()

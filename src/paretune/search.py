@@ -6,7 +6,6 @@ before the slot goes on, so that a kill costs at most the trials under way.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,15 +16,14 @@ from typing import Any
 import numpy as np
 
 from paretune import catalog
-from paretune.core.budget import FLOORS, FOOTPRINT
 from paretune.core.errors import (
-    BudgetError,
     MeasurementError,
     RecipeError,
     StoreError,
     TaskError,
     UnavailableError,
 )
+from paretune.core.limits import Limits
 from paretune.core.recipe import Recipe
 from paretune.core.strategy import Strategy
 from paretune.core.study import NOISY, UNSTABLE, Study
@@ -33,7 +31,7 @@ from paretune.core.trial import STOPPED, Trial
 from paretune.core.worker import Worker, WorkFailed
 from paretune.course import Course
 from paretune.experiment import DRIFTED, Experiment
-from paretune.frontier import Frontier, frontier
+from paretune.frontier import frontier
 from paretune.report.verdict import verdict
 from paretune.store.trials import Claim
 
@@ -42,34 +40,6 @@ ROUNDS = 3  # of settling: a full measurement can bring a new member to light
 BEAT_S = 8.0
 
 Event = Callable[[str, Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a search ends: whichever comes first.
-
-    Attributes:
-        seconds: of wall time over the whole study, earlier searches included.
-        trials: finished ones, the baseline not counted.
-        quick: only the screening protocol is used.
-
-    Example:
-        >>> Limits(seconds=600).beyond(Limits(seconds=300))
-        True
-        >>> Limits(seconds=300).beyond(Limits(seconds=300))
-        False
-    """
-
-    seconds: float | None = None
-    trials: int | None = None
-    quick: bool = False
-
-    def beyond(self, other: Limits) -> bool:
-        """Whether a search that ended by the other's limits has more to do by these."""
-        mine, theirs = ((n.seconds, n.trials) for n in (self, other))
-        pairs = zip(mine, theirs, strict=True)
-        more = any((a or math.inf) > (b or math.inf) for a, b in pairs)
-        return more or (other.quick and not self.quick)
 
 
 @dataclass
@@ -174,7 +144,7 @@ class Search:
         for trial in course.finished.values():
             self.experiment.remember(trial, catalog.recipe(trial.steps))
         self._note_noise(base)
-        self._possible(base)
+        self.experiment.budget.check(base.values)
 
     def _note_noise(self, base: Trial) -> None:
         """How much this host differs from itself: the baseline was timed so."""
@@ -190,27 +160,6 @@ class Search:
                         f"itself by {100 * timed.floor:.1f} %. Differences of time "
                         "below that will not be called; close what else runs here."
                     },
-                )
-
-    def _possible(self, base: Trial) -> None:
-        """Refuses a limit that not even an empty model could keep."""
-        for c in self.experiment.budget.constraints:
-            limit = c.limit(base.values) if c.metric in base.values else 1.0
-            worst = c.operator == "<=" and limit < FLOORS.get(c.metric, -math.inf)
-            unit = c.metric not in FOOTPRINT and c.operator == ">=" and limit > 1
-            if worst or (unit and 0 <= base.values[c.metric] <= 1):
-                hint = f" (did you mean {c.text}%?)" if unit and not c.relation else ""
-                raise BudgetError(
-                    "constraints",
-                    f"{c.text!r} asks for {c.metric} {c.operator} {limit:.4g}, which "
-                    f"not even an empty or perfect model could reach{hint}; loosen it.",
-                )
-            points = c.metric not in FOOTPRINT and c.relation in ("+", "-")
-            if points and c.amount >= 1 and 0 <= base.values.get(c.metric, -1) <= 1:
-                raise BudgetError(
-                    "constraints",
-                    f"{c.text!r} is 100 points or more off a {c.metric} of "
-                    f"{base.values[c.metric]:.3g}; one point is written 1pt.",
                 )
 
     def _explore(self) -> None:
@@ -266,7 +215,7 @@ class Search:
         if self.limits.seconds is None:
             return True
         ledger = self.experiment.ledger
-        likely = len(_likely(frontier(self.course.study())))
+        likely = len(frontier(self.course.study()).likely(POSSIBLE))
         arms = likely + len(self.course.pending) + 2  # this one, and the baseline
         spent = self._costs()["wall_s"] + ledger.usual_trial_s + ledger.arm_s * arms
         return spent < self.limits.seconds
@@ -304,7 +253,7 @@ class Search:
         """The full protocol for all that may be on the frontier, until that holds."""
         for _ in range(0 if self.experiment.quick else ROUNDS):
             study = self.course.study()
-            likely = _likely(frontier(study))
+            likely = frontier(study).likely(POSSIBLE)
             if study.baseline and study.baseline not in likely:
                 likely.append(study.baseline)
             unsure = [t for t in likely if _unsure(t)]
@@ -337,12 +286,6 @@ class Search:
 
     def _tell(self, what: str) -> None:
         self.on_event("phase", {"what": what})
-
-
-def _likely(found: Frontier) -> list[Trial]:
-    """The members, and all others that might be."""
-    others = (t for t in found.dominated if found.probability[t.number] > POSSIBLE)
-    return [*found.members, *others]
 
 
 def _unsure(trial: Trial) -> bool:

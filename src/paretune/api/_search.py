@@ -14,6 +14,7 @@ from typing import Any
 from paretune import catalog, studies
 from paretune.core.budget import FOOTPRINT, Budget
 from paretune.core.errors import RecipeError
+from paretune.core.limits import Limits
 from paretune.core.recipe import Recipe, canonical
 from paretune.core.study import Study
 from paretune.core.target import Target
@@ -32,7 +33,7 @@ from paretune.options import (
     slots,
     unheard,
 )
-from paretune.search import Event, Limits, Search
+from paretune.search import Event, Search
 from paretune.store.artifacts import Artifacts
 from paretune.store.trials import Trials
 

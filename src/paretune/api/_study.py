@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from paretune import studies
+from paretune.api._reopen import reopened
 from paretune.core.errors import StoreError, nearest
 from paretune.core.measurement import Measurement
 from paretune.core.study import Study
 from paretune.core.task import Task
 from paretune.core.trial import Trial
 from paretune.frontier import frontier
-from paretune.options import Options, Progress, crew_of, unheard
+from paretune.options import Progress, unheard
 from paretune.report import bundle as bundles
 from paretune.report import page, verdict
 from paretune.store.trials import Trials
@@ -48,36 +49,19 @@ def certify(
         study: with a frontier.
         task: only for a task that has no reference.
     """
-    root = (store or studies.default_store()).resolve()
-    trials = Trials.open(root, create=False)
-    spec = trials.snapshot(study.name)["spec"]
-    reference = task or spec["reference"]
-    if reference is None:
-        raise StoreError(
-            "task-needed",
-            f"study {study.name!r} is of a task that lived in another process; "
-            "certify it from Python with task=.",
-        )
-    asked = Options(target=study.target, workers=1)
     chosen = {t.number: t for t in frontier(study).members}
     if study.baseline:
         chosen[0] = study.baseline
-    with crew_of(reference, asked, root, on_progress) as (worker, *_):
-        if worker.do("preflight", {})["fingerprint"] != spec["fingerprint"]:
-            raise StoreError(
-                "resume-mismatch",
-                f"the task's model, data or code is not what study {study.name!r} was "
-                "searched with; restore it (and --data), or begin another study.",
-            )
-        reading = trials.read_test(study.name)  # counted even if it is cut short
+    with reopened(study, task, store, on_progress, "certify it") as again:
+        reading = again.trials.read_test(study.name)  # counted even if it is cut short
         artifacts = [t.artifact for t in chosen.values()]
-        told = worker.do("certify", {"artifacts": artifacts})
+        told = again.worker.do("certify", {"artifacts": artifacts})
     taken = {
         number: {k: Measurement.from_json(m) for k, m in figures.items()}
         for number, figures in zip(chosen, told["measurements"], strict=True)
     }
-    trials.certify(study.name, taken, reading)
-    return studies.load_study(study.name, trials, root)
+    again.trials.certify(study.name, taken, reading)
+    return studies.load_study(study.name, again.trials, again.root)
 
 
 def pick(study: Study, which: str = "best") -> Trial:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from paretune import studies
+from paretune.api._reopen import reopened
 from paretune.api._study import pick
 from paretune.core.errors import StoreError
 from paretune.core.study import Study
 from paretune.core.task import Task
 from paretune.core.trial import Trial
 from paretune.frontier import frontier
-from paretune.options import Options, Progress, crew_of, unheard
-from paretune.store.trials import Trials
+from paretune.options import Progress, unheard
 
 
 def why(
@@ -55,32 +54,15 @@ def why(
                 "search longer, or loosen --require."
             ),
         )
-    root = (store or studies.default_store()).resolve()
-    trials = Trials.open(root, create=False)
-    spec = trials.snapshot(study.name)["spec"]
-    reference = task or spec["reference"]
-    if reference is None:
-        raise StoreError(
-            "task-needed",
-            f"study {study.name!r} is of a task that lived in another process; "
-            "explain it from Python with task=.",
-        )
-    asked = Options(target=study.target, workers=1, seed=spec["seed"])
-    with crew_of(reference, asked, root, on_progress) as (worker, *_):
-        if worker.do("preflight", {})["fingerprint"] != spec["fingerprint"]:
-            raise StoreError(
-                "resume-mismatch",
-                f"the task's model, data or code is not what study {study.name!r} was "
-                "searched with; restore it (and --data), or begin another study.",
-            )
+    with reopened(study, task, store, on_progress, "explain it") as again:
         asks = {
             "member": trial.to_json(),
             "baseline": base.to_json(),
-            "fingerprint": spec["fingerprint"],
+            "fingerprint": again.fingerprint,
         }
-        found: dict[str, Any] = worker.do("explain", asks)["explanation"]
-    kept = {**trials.facts(study.name).get("why", {}), str(trial.number): found}
-    trials.update_study(study.name, "why", kept)
+        found: dict[str, Any] = again.worker.do("explain", asks)["explanation"]
+    kept = {**again.trials.facts(study.name).get("why", {}), str(trial.number): found}
+    again.trials.update_study(study.name, "why", kept)
     return found
 
 

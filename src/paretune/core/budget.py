@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -154,6 +155,34 @@ class Budget:
             for c in self.constraints
         )
         return known and not self.broken(values, baseline)
+
+    def check(self, baseline: Mapping[str, float]) -> None:
+        """Refuses a limit that not even an empty model could keep.
+
+        Args:
+            baseline: figures of the baseline, by metric.
+
+        Raises:
+            BudgetError: names the constraint.
+        """
+        for c in self.constraints:
+            limit = c.limit(baseline) if c.metric in baseline else 1.0
+            worst = c.operator == "<=" and limit < FLOORS.get(c.metric, -math.inf)
+            unit = c.metric not in FOOTPRINT and c.operator == ">=" and limit > 1
+            if worst or (unit and 0 <= baseline[c.metric] <= 1):
+                hint = f" (did you mean {c.text}%?)" if unit and not c.relation else ""
+                raise BudgetError(
+                    "constraints",
+                    f"{c.text!r} asks for {c.metric} {c.operator} {limit:.4g}, which "
+                    f"not even an empty or perfect model could reach{hint}; loosen it.",
+                )
+            points = c.metric not in FOOTPRINT and c.relation in ("+", "-")
+            if points and c.amount >= 1 and 0 <= baseline.get(c.metric, -1) <= 1:
+                raise BudgetError(
+                    "constraints",
+                    f"{c.text!r} is 100 points or more off a {c.metric} of "
+                    f"{baseline[c.metric]:.3g}; one point is written 1pt.",
+                )
 
     @property
     def metrics(self) -> frozenset[str]:

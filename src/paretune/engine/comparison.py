@@ -23,6 +23,9 @@ FREE = 64  # of an axis of no fixed size, other than the batch
 
 Figures = dict[str, Measurement]
 
+# Meters that look at the file alone.
+STATIC = ("size", "transfer_size", "parameters", "macs")
+
 
 class RandomInputs(Held, Task):
     """Random samples that fit a file, for want of a task: there is no quality in them.
@@ -79,6 +82,14 @@ def signature(path: Path) -> dict[str, tuple[str, tuple[int | None, ...]]]:
     return onnx.signature(path)
 
 
+def static(subject: Subject) -> Figures:
+    """What the file alone tells, by metric."""
+    found: Figures = {}
+    for name in STATIC:
+        _take(found, catalog.METERS[name]().measure([subject], subject)[0])
+    return found
+
+
 def side_by_side(first: Subject, second: Subject) -> tuple[Figures, Figures, float]:
     """The figures of both by the full protocol, the second's beside the first's.
 
@@ -90,9 +101,7 @@ def side_by_side(first: Subject, second: Subject) -> tuple[Figures, Figures, flo
     both = (first, second)
     with Quiet().working():
         for subject, into in zip(both, found, strict=True):
-            static = ("size", "transfer_size", "parameters", "macs")
-            for name in static:
-                _take(into, catalog.METERS[name]().measure([subject], subject)[0])
+            into |= static(subject)
             if subject.task.metrics:
                 _take(into, Quality("validation").measure([subject], subject)[0])
     with Quiet().measuring():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from paretune.core.candidate import Candidate
-from paretune.core.errors import UnsupportedError
+from paretune.core.errors import TaskError, UnsupportedError
 from paretune.core.recipe import Recipe
 from paretune.core.task import as_arrays
 from paretune.core.technique import Run
@@ -206,14 +205,13 @@ class Prefixes:
         if candidate.format != "torch":
             return {}
         try:
-            found = self._scores(candidate)
-        except Exception:
+            return self._scores(candidate)
+        except TaskError:
             return {}
-        return {k: v for k, v in found.items() if math.isfinite(v)}
 
     def _scores(self, candidate: Candidate) -> dict[str, float]:
         from paretune.infrastructure.runtimes.torch_eager import TorchEager
-        from paretune.measurement.quality import outputs_of
+        from paretune.measurement.quality import outputs_of, scores
 
         task, session = self.run.task, TorchEager().session(candidate.model)
         batches, count = [], 0
@@ -223,8 +221,8 @@ class Prefixes:
             if count >= TRACED_SAMPLES:
                 break
         outputs, targets = outputs_of(session, batches)
-        scores = task.quality(outputs, targets)
-        return {k: float(np.mean(v)) for k, v in scores.items()}
+        found = scores(task, outputs, targets)
+        return {k: float(np.mean(v)) for k, v in found.items()}
 
 
 def path_of(recipe: Recipe, to: str) -> tuple[Node, ...]:

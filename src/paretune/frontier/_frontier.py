@@ -68,6 +68,11 @@ class Frontier:
             return None
         return trials[int(volumes.argmax())]
 
+    def likely(self, above: float) -> list[Trial]:
+        """The members, and all others that are on it in more than that share."""
+        others = (t for t in self.dominated if self.probability[t.number] > above)
+        return [*self.members, *others]
+
     @cached_property
     def reference(self) -> Mapping[str, float]:
         """By metric, the point that hypervolume is measured from.

@@ -84,4 +84,4 @@ def bench_of(
     if job.task is None and job.reference is None:
         raise TaskError("task-not-found", "the job names no task.")
     task = job.task or find_task(str(job.reference))
-    return Bench(task, job.target, job.root, job.seed, progress, scratch)
+    return Bench(task, job.target, job.root, scratch, seed=job.seed, progress=progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import onnx
 from onnx import TensorProto
@@ -87,7 +87,7 @@ def with_only(
         if end in halves:
             names[end] = f"{private}{end}"
             last.append(_cast(names[end], target, TensorProto.FLOAT))
-        own = [_private(n, names, private) for n in nodes]
+        own = [_segments.renamed(n, names, private) for n in nodes]
         replaced[layer] = [*casts, *own, *last]
         replaced[layer][-1].name = layer
         for name in sorted({v for n in nodes for v in n.input} & constants.keys()):
@@ -101,18 +101,6 @@ def with_only(
     model.graph.initializer.extend(taken.values())
     _import_domains(model, quantized)
     return model
-
-
-def _private(
-    node: onnx.NodeProto, names: Mapping[str, str], prefix: str
-) -> onnx.NodeProto:
-    """A copy whose values have names of their own, but for those in `names`."""
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    _segments.swap(copy, {v: names.get(v, prefix + v) for v in node.input if v})
-    copy.output[:] = [names.get(v, prefix + v) if v else "" for v in node.output]
-    copy.name = prefix + node.name
-    return copy
 
 
 def _cast(value: str, to: str, kind: int) -> onnx.NodeProto:

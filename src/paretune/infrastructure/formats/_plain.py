@@ -99,7 +99,7 @@ def plain(
                 if own[name] not in taken:
                     dither = np.random.default_rng(i) if i else None
                     taken[own[name]] = rounding(constants[name], dither)
-            nodes += [_renamed(node, own, f"{end}//") for node in mine]
+            nodes += [_segments.renamed(node, own, f"{end}//") for node in mine]
     model = _with_nodes(source, nodes, taken, feeds)
     every = [end for ends in shown.values() for end in ends]
     found = _layers.observed(model, {**inputs, **feeds}, every)
@@ -117,17 +117,6 @@ def _tries(values: np.ndarray, axis: int) -> int:
     """So many that `ENOUGH` channels are rounded, all tries together."""
     channels = len(_layers.by_channel(values, axis))
     return min(-(-ENOUGH // max(channels, 1)), MOST)
-
-
-def _renamed(
-    node: onnx.NodeProto, names: Mapping[str, str], prefix: str
-) -> onnx.NodeProto:
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    _segments.swap(copy, {v: names.get(v, prefix + v) for v in node.input if v})
-    copy.output[:] = [names.get(v, prefix + v) if v else "" for v in node.output]
-    copy.name = prefix + node.name
-    return copy
 
 
 def _with_nodes(

@@ -125,6 +125,18 @@ def show(model: onnx.ModelProto, names: Collection[str]) -> None:
     model.graph.output.extend(onnx.ValueInfoProto(name=v) for v in names)
 
 
+def renamed(
+    node: onnx.NodeProto, names: Mapping[str, str], prefix: str
+) -> onnx.NodeProto:
+    """A copy whose values have names of their own, but for those in `names`."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    swap(copy, {v: names.get(v, prefix + v) for v in node.input if v})
+    copy.output[:] = [names.get(v, prefix + v) if v else "" for v in node.output]
+    copy.name = prefix + node.name
+    return copy
+
+
 def swap(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
     """Renames what a node, and graphs inside it, read."""
     node.input[:] = [names.get(v, v) for v in node.input]
