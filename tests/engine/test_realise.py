@@ -1,18 +1,24 @@
 """Nodes are computed once, and by nobody who keeps the others waiting."""
 
 import threading
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from paretune import catalog
+from paretune.core.candidate import Candidate
 from paretune.core.quiet import Quiet
 from paretune.core.recipe import Recipe
-from paretune.core.technique import Run
-from paretune.engine.realise import Prefixes, libraries
+from paretune.core.technique import Run, Technique
+from paretune.engine.path import libraries
+from paretune.engine.realise import Prefixes
+from paretune.infrastructure.formats import torch as torch_format
 from paretune.store.cache import Cache
-from tests.toys import ConvNet
+from tests.toys import ConvNet, SignalNet
 
 
 def test_who_waits_for_a_node_lets_a_measurement_through(tmp_path):
@@ -103,3 +109,38 @@ def test_an_unquantized_candidate_is_its_own_export_and_torch_has_none(tmp_path)
     realised = prefixes.realise(Recipe(), "onnx")
     assert realised.exported is realised.candidate
     assert prefixes.realise(Recipe(), "torch").exported is None
+
+
+@dataclass(frozen=True)
+class Halving(Technique):
+    """Halves every weight, and tells what it was given; later steps get a new task."""
+
+    source = "of its own"
+    trains = True
+    seen: ClassVar[list[Run]] = []
+
+    def sets(self, run):
+        return replace(run, task=SignalNet())
+
+    def on_torch(self, model, run):
+        self.seen.append(run)
+        made = torch_format.clone(model)
+        for parameter in made.parameters():
+            parameter.data /= 2
+        return made
+
+
+@pytest.mark.parametrize("engine", [True, False])
+def test_a_step_knows_what_the_recipe_came_to_before_it(tmp_path, engine):
+    Halving.seen.clear()
+    run, recipe = Run(ConvNet()), Recipe((Halving(), Halving(), Halving()))
+    if engine:
+        Prefixes(run, "task", Cache(tmp_path)).realise(recipe, "torch")
+    else:
+        recipe.apply(Candidate(ConvNet().model(), "torch"), run, lambda c, *_: c)
+    assert [type(r.task) for r in Halving.seen] == [ConvNet, SignalNet, SignalNet]
+    stages = Halving.seen[2].stages
+    assert [s.trains for s in stages] == [False, True, True]
+    weights = [s.model()[0].weight for s in stages]
+    assert torch.equal(weights[1], weights[0] / 2)
+    assert torch.equal(weights[2], weights[0] / 4)

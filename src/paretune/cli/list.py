@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 
-def command() -> None:
-    """List techniques by area, runtimes, samplers, strategies, meters and tasks."""
+from typer import Argument
+
+
+def command(
+    technique: Annotated[
+        str | None, Argument(help="One technique: what it does and its parameters.")
+    ] = None,
+) -> None:
+    """List techniques by area, runtimes, samplers, meters ...; or one technique."""
     from paretune import catalog
 
+    if technique is not None:
+        _technique(technique)
+        return
     areas: dict[str, list[str]] = {}
     for name in catalog.TECHNIQUES:
         areas.setdefault(catalog.TECHNIQUES.area(name), []).append(name)
@@ -25,3 +36,27 @@ def command() -> None:
 
 def _row(title: str, names: list[str]) -> None:
     print(f"{title:<13} {', '.join(sorted(names))}")
+
+
+def _technique(name: str) -> None:
+    from inspect import cleandoc
+
+    from paretune import catalog
+
+    found = catalog.TECHNIQUES[name]
+    told, _, _ = cleandoc(found.__doc__ or "").partition("\nExample:")
+    print(f"{name} ({found.area()}; handles {', '.join(found.formats())} models)\n")
+    print(f"{told.strip()}\n")
+    print("Parameters:")
+    for key, value in found().parameters().items():
+        domain = found.domains()[key]
+        print(f"    {key:<14} {value!r:<12} {domain}")
+    for title, facts in (
+        ("Lowers", found.lowers),
+        ("Needs a model that is", found.needs),
+        ("Can't follow what makes it", found.refuses),
+    ):
+        if facts:
+            print(f"{title}: {', '.join(sorted(facts))}")
+    print(f"Trains: {'yes' if found.trains else 'no'}")
+    print(f"Source: {found.source}")

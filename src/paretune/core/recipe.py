@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from paretune.core.candidate import Candidate
 from paretune.core.space import Choice, Integer, Real, Space, Text
-from paretune.core.technique import Run, Technique
+from paretune.core.technique import Run, Stage, Technique
 
 Convert = Callable[[Candidate, tuple[str, ...], Run], Candidate]
 
@@ -64,8 +65,12 @@ class Recipe:
                 formats; called where a step can't handle the format at hand.
         """
         self.check(candidate.traits)
+        stages = [Stage("baseline", False, partial(_model, candidate))]
         for step in self.steps:
-            candidate = step.apply(convert(candidate, step.formats(), run), run)
+            at = replace(run, stages=(*run.stages, *stages))
+            candidate = step.apply(convert(candidate, step.formats(), at), at)
+            stages.append(Stage(step.name(), step.trains, partial(_model, candidate)))
+            run = step.sets(run)
         return candidate
 
     def prefixes(self) -> tuple[Recipe, ...]:
@@ -73,8 +78,9 @@ class Recipe:
         return tuple(Recipe(self.steps[:n]) for n in range(len(self.steps) + 1))
 
     def structure(self) -> Recipe:
-        """Without the steps that only train: what decides size and latency."""
-        return Recipe(tuple(s for s in self.steps if not s.trains))
+        """What decides size and latency, without training."""
+        found = (s.structural() for s in self.steps)
+        return Recipe(tuple(s for s in found if s is not None))
 
     @property
     def trains(self) -> bool:
@@ -91,6 +97,10 @@ class Recipe:
 
     def __str__(self) -> str:
         return " → ".join(s.name() for s in self.steps) or "baseline"
+
+
+def _model(candidate: Candidate) -> Any:
+    return candidate.model
 
 
 def canonical(value: Any) -> str:

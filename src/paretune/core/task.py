@@ -13,6 +13,7 @@ from paretune.core.target import Arrays
 
 Direction = Literal["higher", "lower"]
 SPLITS = ("train", "calibration", "validation", "test")
+SHUFFLED = ("train", "unlabelled")
 
 
 class Task(ABC):
@@ -28,6 +29,8 @@ class Task(ABC):
             is the one that is optimised.
         teachers: bigger models that `distillation` may use, by name; each value is a
             function that builds one. "baseline" is always there.
+        unlabelled: whether batches("unlabelled") gives (inputs, None): more inputs, of
+            the kind of "train", that nobody labelled.
         reference: how a fresh process finds this task: a built-in name or
             "path/to/task.py:name"; None for one that only lives in this process.
 
@@ -48,6 +51,7 @@ class Task(ABC):
     name: str = "task"
     metrics: Mapping[str, Direction] = {"accuracy": "higher"}
     teachers: Mapping[str, Callable[[], Any]] = {}
+    unlabelled: bool = False
     reference: str | None = None
 
     @abstractmethod
@@ -58,9 +62,10 @@ class Task(ABC):
     def batches(self, split: str) -> Iterable[tuple[Any, Any]]:
         """(inputs, targets) batches of "train", "calibration", "validation", "test".
 
-        One call is one pass. Before each pass over "train" the global generators
-        of Python, numpy and torch are seeded, so a shuffle drawn from any of them
-        repeats; the other splits must come in the same order every time.
+        One call is one pass. Before each pass over "train" (and "unlabelled", where
+        there is that split) the global generators of Python, numpy and torch are
+        seeded, so a shuffle drawn from any of them repeats; the other splits must come
+        in the same order every time.
         """
 
     @abstractmethod
@@ -100,7 +105,9 @@ class Held(ABC):  # noqa: B024 a namespace for subclasses; its two methods are c
 
     def batches(self, split: str) -> Iterable[tuple[Any, Any]]:
         inputs, targets = self.split(split)
-        fields = as_arrays(inputs, "input") | as_arrays(targets, "target")
+        fields = as_arrays(inputs, "input")
+        if targets is not None:
+            fields |= as_arrays(targets, "target")
         lengths = {name: len(array) for name, array in fields.items()}
         count = next(iter(lengths.values()))
         if set(lengths.values()) != {count}:
@@ -110,13 +117,14 @@ class Held(ABC):  # noqa: B024 a namespace for subclasses; its two methods are c
                 f"{split}: {told} rows; inputs and targets need the same number.",
             )
         order = np.arange(count)
-        if split == "train":
+        if split in SHUFFLED:
             np.random.shuffle(order)
         for start in range(0, count, self.batch):
             chosen = order[start : start + self.batch]
-            if split == "train" and len(chosen) < min(self.batch, count) // 2:
+            if split in SHUFFLED and len(chosen) < min(self.batch, count) // 2:
                 continue  # a tiny last batch makes batch normalisation jump
-            yield pick(inputs, chosen), pick(targets, chosen)
+            picked = None if targets is None else pick(targets, chosen)
+            yield pick(inputs, chosen), picked
 
 
 def pick(structure: Any, rows: Any) -> Any:

@@ -6,7 +6,8 @@ import json
 from abc import ABC
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import RecipeError, UnsupportedError, nearest
@@ -22,6 +23,20 @@ def param(default: Any, domain: Domain, unit: str = "") -> Any:
 def _nothing(*_: object) -> None: ...
 
 
+class Stage(NamedTuple):
+    """What a recipe came to after one of its steps.
+
+    Attributes:
+        step: the technique's name; "baseline" for the task's own model.
+        trains: whether that step trained.
+        model: fetches the model, in the format of that step.
+    """
+
+    step: str
+    trains: bool
+    model: Callable[[], Any]
+
+
 @dataclass(frozen=True)
 class Run:
     """What a technique may use while it works.
@@ -33,6 +48,7 @@ class Run:
         give_way: call it between batches: it returns at once, or after a measurement
             that waits for a quiet machine has been taken.
         progress: tells a person what runs: (what, share done from 0 to 1).
+        stages: what the recipe came to before this step, the baseline first.
     """
 
     task: Task
@@ -40,6 +56,7 @@ class Run:
     threads: int = 1
     give_way: Callable[[], None] = field(default=_nothing, repr=False)
     progress: Callable[[str, float], None] = field(default=_nothing, repr=False)
+    stages: tuple[Stage, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,11 +75,14 @@ class Technique(ABC):
         gives: traits that are there afterwards.
         breaks: traits that are gone afterwards.
         trains: whether it trains weights: such a step changes no structure, so size
-            and latency can be measured without it.
+            and latency can be measured without it (see `structural`).
+        lowers: footprint metrics that it can lower in a CPU runtime; what is not in
+            there is no reason to choose it.
         version: raised when the same parameters give another result.
     """
 
     source: ClassVar[str]
+    lowers: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
     refuses: ClassVar[frozenset[str]] = frozenset()
     gives: ClassVar[frozenset[str]] = frozenset()
@@ -147,6 +167,35 @@ class Technique(ABC):
                 f"{' and '.join(sorted(clash))}; put it earlier.",
             )
         return (traits - self.breaks) | self.gives
+
+    def structural(self) -> Technique | None:
+        """What decides size and latency in its place; None where it decides nothing.
+
+        Itself, unless it trains. A step that trains and makes the file smaller all the
+        same gives one here that does so without training.
+        """
+        return None if self.trains else self
+
+    @classmethod
+    def other(cls, name: str, **parameters: Any) -> Technique:
+        """Another technique of the same area, by name, as recipes have it."""
+        module = import_module(f"{cls.__module__.rpartition('.')[0]}.{name}")
+        (found,) = (
+            value
+            for value in vars(module).values()
+            if isinstance(value, type)
+            and issubclass(value, Technique)
+            and value.__module__ == module.__name__
+        )
+        return found.build(parameters)
+
+    def sets(self, run: Run) -> Run:
+        """What the steps after this one work with: by default, what it had itself.
+
+        A step on data rather than on the model (such as augmentation) gives a run with
+        another task here.
+        """
+        return run
 
     def apply(self, candidate: Candidate, run: Run) -> Candidate:
         """The candidate after this step; the given one is unchanged.

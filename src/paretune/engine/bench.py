@@ -24,7 +24,8 @@ from paretune.engine import launches, preflight
 from paretune.engine.comparison import side_by_side
 from paretune.engine.environment import environment
 from paretune.engine.explain import Explainer
-from paretune.engine.realise import Prefixes, Realised, formats
+from paretune.engine.path import formats
+from paretune.engine.realise import Prefixes, Realised
 from paretune.engine.site import Site
 from paretune.measurement import _parity
 from paretune.measurement._counters import Counter

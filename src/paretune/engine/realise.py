@@ -7,47 +7,25 @@ depends on; work starts at the last node that is there.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache as once
-from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from paretune.core.candidate import Candidate
-from paretune.core.errors import TaskError, UnsupportedError
+from paretune.core.errors import TaskError
 from paretune.core.recipe import Recipe
 from paretune.core.task import as_arrays
-from paretune.core.technique import Run
+from paretune.core.technique import Run, Stage
+from paretune.engine.path import Node, convert, formats, libraries, path_of
 from paretune.store.cache import Cache
 
-LIBRARIES = (
-    "paretune",
-    "torch",
-    "torch-pruning",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "numpy",
-)
 TRACED_SAMPLES = 1024  # quality after each step is for the reader, not for the search
-
-
-@dataclass(frozen=True)
-class Node:
-    """A point on a recipe's path: its first steps, in one format."""
-
-    recipe: Recipe
-    format: str
-    step: str  # the technique that led here, or "export", or "baseline"
 
 
 @dataclass(frozen=True)
@@ -103,7 +81,7 @@ class Prefixes:
         """
         recipe.check()
         path = path_of(recipe, to)
-        keys = [self._key(node) for node in path]
+        keys = [self.key(node) for node in path]
         torch = max(i for i, n in enumerate(path) if n.format == "torch")
         start = next((i for i in reversed(range(len(path))) if self._has(keys[i])), -1)
         trace = [self._facts(keys[i], path[i]) for i in range(start + 1)]
@@ -120,7 +98,7 @@ class Prefixes:
                     candidate = self._load(path, i, keys)
                     trace.append(self._facts(keys[i], path[i]))
                 else:
-                    candidate = self._compute(path[i], candidate)
+                    candidate = self.compute(path, i, candidate)
                     spent = time.monotonic() - begin
                     facts = self._keep(path[i], keys[i], candidate, spent)
                     trace.append({**facts, "cached": False})
@@ -145,15 +123,34 @@ class Prefixes:
     def _has(self, key: str) -> bool:
         return self.cache.get(key) is not None
 
-    def _compute(self, node: Node, before: Candidate | None) -> Candidate:
+    def compute(
+        self, path: tuple[Node, ...], i: int, before: Candidate | None
+    ) -> Candidate:
+        """The candidate of node `i`, from that of the node before it."""
+        node = path[i]
         formats("torch").seed(self.run.seed)
         if before is None:
             return Candidate(self.run.task.model(), "torch")
         if node.step == "export":
             return convert(before, node.format, self.run)
-        return node.recipe.steps[-1].apply(before, self.run)
+        *earlier, step = node.recipe.steps
+        run = replace(self.run, stages=self._stages(path[:i]))
+        for other in earlier:
+            run = other.sets(run)
+        return step.apply(before, run)
 
-    def _key(self, node: Node) -> str:
+    def _stages(self, path: tuple[Node, ...]) -> tuple[Stage, ...]:
+        return tuple(
+            Stage(n.step, n.trains, partial(self._model, path, i))
+            for i, n in enumerate(path)
+            if n.step != "export"
+        )
+
+    def _model(self, path: tuple[Node, ...], i: int) -> Any:
+        return self._load(path, i, [self.key(node) for node in path]).model
+
+    def key(self, node: Node) -> str:
+        """What the result of a node is kept under."""
         return self.cache.key(
             task=self.fingerprint,
             recipe=node.recipe.digest,
@@ -166,7 +163,7 @@ class Prefixes:
         folder = self.cache.get(keys[i])
         if folder is None:  # evicted, or found to be corrupt, since it was looked up
             before = self._load(path, i - 1, keys) if i else None
-            return self._compute(path[i], before)
+            return self.compute(path, i, before)
         loaded: Candidate = formats(path[i].format).load(folder, self.run.task)
         return loaded
 
@@ -223,70 +220,3 @@ class Prefixes:
         outputs, targets = outputs_of(session, batches)
         found = scores(task, outputs, targets)
         return {k: float(np.mean(v)) for k, v in found.items()}
-
-
-def path_of(recipe: Recipe, to: str) -> tuple[Node, ...]:
-    """The nodes of a recipe that ends in the format `to`.
-
-    Example:
-        >>> [(n.step, n.format) for n in path_of(Recipe(()), "onnx")]
-        [('baseline', 'torch'), ('export', 'onnx')]
-    """
-    path = [Node(Recipe(), "torch", "baseline")]
-    for prefix in recipe.prefixes()[1:]:
-        step, at = prefix.steps[-1], path[-1]
-        if at.format not in step.formats():
-            for wanted in step.formats():
-                if hasattr(formats(wanted), f"from_{at.format}"):
-                    path.append(Node(at.recipe, wanted, "export"))
-                    break
-            else:
-                raise UnsupportedError(
-                    "format",
-                    f"{step.name()} handles {' and '.join(step.formats())} models, and "
-                    f"there is no way from {at.format} to one; put it earlier.",
-                )
-        path.append(Node(prefix, path[-1].format, step.name()))
-    if path[-1].format != to:
-        path.append(Node(recipe, to, "export"))
-    return tuple(path)
-
-
-def convert(candidate: Candidate, to: str, run: Run) -> Candidate:
-    """The candidate in the format `to`.
-
-    Raises:
-        UnsupportedError: there is no way from its format to that one.
-    """
-    step = getattr(formats(to), f"from_{candidate.format}", None)
-    if step is None:
-        raise UnsupportedError(
-            "format", f"there is no way from {candidate.format} to {to}."
-        )
-    converted: Candidate = step(candidate, run.task)
-    return converted
-
-
-def formats(name: str) -> ModuleType:
-    """The module of a format, such as "onnx"."""
-    return importlib.import_module(f"paretune.infrastructure.formats.{name}")
-
-
-@once
-def libraries() -> tuple[str, ...]:
-    """Name and version of each library that a result depends on.
-
-    The formats decide what an export is, and in an editable checkout they change
-    without the version: their source counts too.
-    """
-    folder = Path(__file__).parents[1] / "infrastructure" / "formats"
-    source = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        source.update(path.read_bytes())
-    found = [f"formats=={source.hexdigest()[:16]}"]
-    for name in LIBRARIES:
-        try:
-            found.append(f"{name}=={version(name)}")
-        except PackageNotFoundError:
-            continue
-    return tuple(found)

@@ -18,7 +18,7 @@ from paretune.core.task import Task
 from paretune.engine import launches
 from paretune.engine.comparison import static
 from paretune.engine.environment import environment
-from paretune.engine.realise import formats
+from paretune.engine.path import formats
 from paretune.measurement.quality import Quality
 from paretune.store._files import storing
 from paretune.store.artifacts import Artifacts

@@ -177,7 +177,7 @@ def test_a_bias_may_go_and_a_dtype_may_change(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda m: m.__setitem__(2, nn.GELU()),
+        lambda m: m.__setitem__(2, nn.Threshold(1, 2)),
         lambda m: m.append(nn.Identity()),
         lambda m: m[0].register_buffer("extra", torch.zeros(1)),
     ],

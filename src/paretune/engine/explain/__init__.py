@@ -21,7 +21,8 @@ from paretune.engine.explain._operators import Arm, profiles, side_by_side
 from paretune.engine.explain._states import States
 from paretune.engine.explain._steps import flips, quality_of, steps, unavailable
 from paretune.engine.explain._tried import Trials
-from paretune.engine.realise import Prefixes, formats
+from paretune.engine.path import formats
+from paretune.engine.realise import Prefixes
 
 VERSION = 1
 

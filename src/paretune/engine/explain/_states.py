@@ -7,7 +7,8 @@ from functools import cached_property
 
 from paretune.core.candidate import Candidate
 from paretune.core.recipe import Recipe
-from paretune.engine.realise import Node, Prefixes, formats, path_of
+from paretune.engine.path import Node, formats, path_of
+from paretune.engine.realise import Prefixes
 
 
 @dataclass
@@ -64,14 +65,16 @@ class States:
 
     def _found(self, number: int) -> Candidate | None:
         node = self.path[number]
-        folder = self.prefixes.cache.get(self.prefixes._key(node))
+        folder = self.prefixes.cache.get(self.prefixes.key(node))
         if folder is not None:
             task = self.prefixes.run.task
             loaded: Candidate = formats(node.format).load(folder, task)
             return loaded
         if number == 0:
-            return self.prefixes._compute(node, None)
+            return self.prefixes.compute(self.path, 0, None)
         if node.step != "export" and node.recipe.steps[-1].trains:
             return None
         before = self.get(number - 1)
-        return None if before is None else self.prefixes._compute(node, before)
+        if before is None:
+            return None
+        return self.prefixes.compute(self.path, number, before)

@@ -16,7 +16,8 @@ from paretune.engine.explain._judge import Judge, differences
 from paretune.engine.explain._operators import NOISE, call_times
 from paretune.engine.explain._states import States
 from paretune.engine.explain._steps import quality_of
-from paretune.engine.realise import Prefixes, formats
+from paretune.engine.path import formats
+from paretune.engine.realise import Prefixes
 
 MOST = 5  # proposals
 UNTRAINED = "Not tried here: it trains, or what it stands on is no longer in the cache."

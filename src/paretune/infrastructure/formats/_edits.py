@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from paretune.core.errors import UnsupportedError
+from paretune.infrastructure.formats._modules import outside, replace, replacements
 
 _ABSENT = object()
 Edit = dict[str, Any]
@@ -26,19 +27,24 @@ def edits(base: nn.Module, model: nn.Module) -> list[Edit]:
         {"edit": "resize", "module": name, "attributes": {name: value},
          "shapes": {tensor: [size, ...] or null}}
         {"edit": "share", "tensors": [name, ...]}
+        {"edit": "replace", "module": name, "layer": description}
+        {"edit": "replace", "module": name, "like": name of another that was replaced}
 
     The second makes several names one tensor (or, of one name, takes it out of the
-    group that it shared with others).
+    group that it shared with others). The third puts a layer from the vocabulary of
+    `_modules` in the place of a module, and the last the same one in a second place.
 
     Args:
         base: the task's model.
-        model: what techniques made of it: the same modules under the same names.
+        model: what techniques made of it: modules under the same names, but inside
+            those that were replaced.
 
     Returns:
         Edits for `replay`; empty if the structures are alike.
 
     Raises:
-        UnsupportedError: modules were added, removed, replaced or untied.
+        UnsupportedError: modules were added, removed or untied, or replaced by what
+            can't be described.
 
     Example:
         >>> wide, narrow = nn.Linear(8, 4), nn.Linear(8, 2)
@@ -47,20 +53,23 @@ def edits(base: nn.Module, model: nn.Module) -> list[Edit]:
     """
     old = dict(base.named_modules(remove_duplicate=False))
     new = dict(model.named_modules(remove_duplicate=False))
+    changes = replacements(old, new)
+    places = [change["module"] for change in changes]
+    old, new = outside(old, places), outside(new, places)
     if changed := sorted(old.keys() ^ new.keys()):
         _refuse(f"module {changed[0]!r} was added or removed")
     if _groups({k: id(v) for k, v in old.items()}) != _groups(
         {k: id(v) for k, v in new.items()}
     ):
         _refuse("a module that was used in two places no longer is, or now is")
-    found = []
+    found: list[Edit] = []
     done: set[int] = set()
     for name, module in new.items():
         if id(module) not in done:
             done.add(id(module))
             found.append(_resize(name, old[name], module))
     resizes = [e for e in found if e["attributes"] or e["shapes"]]
-    return resizes + _shares(base, model)
+    return changes + resizes + _shares(base, model)
 
 
 def replay(model: nn.Module, changes: list[Edit]) -> nn.Module:
@@ -83,6 +92,9 @@ def replay(model: nn.Module, changes: list[Edit]) -> nn.Module:
     made: _Made = {}
     for change in changes:
         match change["edit"]:
+            case "replace":
+                replace(model, change)
+                modules = dict(model.named_modules(remove_duplicate=False))
             case "resize":
                 module = modules.get(change["module"])
                 if module is None:
@@ -252,6 +264,6 @@ def _as_before(old: Any, value: Any) -> Any:
 def _refuse(what: str) -> NoReturn:
     raise UnsupportedError(
         "edit",
-        f"{what}; a candidate differs from the task's model only in the sizes and "
-        "plain attributes of the same modules.",
+        f"{what}; a candidate differs from the task's model only in sizes, in plain "
+        "attributes, and in modules that known layers took the place of.",
     )

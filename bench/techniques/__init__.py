@@ -1,0 +1,1 @@
+"""What each technique does to real tasks, certified on their test splits."""

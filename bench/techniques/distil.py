@@ -1,0 +1,61 @@
+"""A student of an eighth of its teacher's size, taught and untaught, three seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench._results import Results
+from bench.techniques._deck import Deck, against, note
+
+PRUNED = {"technique": "structured_pruning", "ratio": 0.65}
+EPOCHS, RATE, SEEDS = 15, 3e-3, (0, 1, 2)
+
+
+def run(results: Results, quick: bool) -> None:
+    """The same student, the same epochs: with the teacher's outputs or without."""
+    gains, ends = [], []
+    name = "fashion" if quick else "cifar10"
+    epochs = 1 if quick else EPOCHS
+    for seed in SEEDS[:1] if quick else SEEDS:
+        deck = Deck(name, quick, seed)
+        alone, taught = made = deck.play(
+            {
+                "student alone": [
+                    PRUNED,
+                    {
+                        "technique": "fine_tuning",
+                        "epochs": epochs,
+                        "learning_rate": RATE,
+                        "start": "fresh",
+                    },
+                ],
+                "student distilled": [
+                    PRUNED,
+                    {
+                        "technique": "distillation",
+                        "epochs": epochs,
+                        "learning_rate": RATE,
+                        "start": "fresh",
+                    },
+                ],
+            },
+            latency=False,
+        )
+        note(results, deck, made)
+        apart = against(taught, alone)
+        if apart is not None:
+            gains.append(100 * apart.value)
+            ends.append((100 * apart.low, 100 * apart.high))
+    if gains:
+        lows, highs = np.array(ends).T
+        results.figure(
+            f"{name}: points that distillation adds, mean of {len(gains)} seeds",
+            float(np.mean(gains)),
+            ">= 0.8, each interval above 0",
+            float(np.mean(gains)) >= 0.8 and bool((lows > 0).all()),
+            "pt",
+            float(lows.min()),
+            float(highs.max()),
+        )
+        size = taught.times("size")
+        results.figure(f"{name}: student, times smaller", size, ">= 8", size >= 8)
