@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from paretune.core.errors import MeasurementError, TaskError
 from paretune.core.technique import Run
 from paretune.infrastructure.formats import _training
+from paretune.infrastructure.formats._regime import Plan, Regime
 from paretune.infrastructure.formats.torch import call, seed, tensors
 from tests.toys import TOYS, ConvNet, PairNet, SignalNet, TextNet
 
@@ -216,11 +219,47 @@ def test_a_view_that_needs_contiguous_channels_trains_all_the_same():
 
 
 def test_the_schedule_warms_up_and_ends_near_nothing():
-    plan = _training._Plan(epochs=10, batches=20, learning_rate=1.0, clip=1, what="")
+    plan = Plan(Regime(), highest=1.0, steps=200)
     rates = [plan.rate(step) for step in range(200)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0, abs=1e-3)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < rates[-1] < 1e-3
     assert plan.rate(10_000) < 1e-12
-    assert _training._Plan(1, 1, 1.0, 1, "").rate(0) == 1.0
+    assert {plan.momentum(step) for step in range(200)} == {0.9}
+    assert Plan(Regime(), 1.0, 1).rate(0) == 1.0
+
+
+def test_one_cycle_is_that_of_torch():
+    steps = 200
+    plan = Plan(Regime(schedule="one_cycle"), highest=0.01, steps=steps)
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(2))], lr=0.01)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.01, total_steps=steps, final_div_factor=400
+    )
+    apart = []
+    for step in range(steps):
+        group = optimizer.param_groups[0]
+        apart.append(abs(plan.rate(step) - group["lr"]) / 0.01)
+        apart.append(abs(plan.momentum(step) - group["betas"][0]))
+        optimizer.step()
+        theirs.step()
+    assert max(apart) < 0.03  # theirs is a step later
+    rates = [plan.rate(step) for step in range(steps)]
+    assert rates.index(max(rates)) == 59
+    assert 0 < rates[-1] < 2e-6
+
+
+@given(
+    st.sampled_from(["cosine", "one_cycle", "constant"]),
+    st.sampled_from(["none", "ema", "swa"]),
+    st.integers(1, 300),
+)
+def test_rates_are_in_bounds_whatever_the_regime(schedule, average, steps):
+    plan = Plan(Regime(schedule=schedule, average=average), 0.5, steps)
+    rates = [plan.rate(step) for step in range(steps + 3)]
+    assert all(0 < rate <= 0.5 for rate in rates[:steps])
+    assert all(0.85 <= plan.momentum(step) <= 0.95 for step in range(steps))
+    if average == "swa":
+        late = rates[3 * steps // 4 :]
+        assert max(late) == min(late)

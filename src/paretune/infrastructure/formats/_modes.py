@@ -44,28 +44,34 @@ class Mode:
         return _mapped(_float32, outputs)
 
 
-def frozen(model: nn.Module) -> Forward:
+def frozen(model: nn.Module, remember: bool = True) -> Forward:
     """A function from inputs to the outputs of `model` as it is, without gradients.
 
     For a teacher: evaluation mode, and the number format that pays. What it answered
     is remembered in this process, by its weights and the inputs: an epoch of one seed
     has the same augmented batches for every student, so that the teacher works for the
     first of them alone.
+
+    Args:
+        model: left as it is.
+        remember: no, where answers are many times larger than inputs.
     """
     model = clone(model)
-    weights = _digest(dict(model.state_dict()))
+    weights = _digest(dict(model.state_dict())) if remember else b""
     modes: list[Mode] = []
 
     # inference_mode would forbid the outputs in a loss that is differentiated.
     @torch.no_grad()
     def forward(inputs: Any) -> Any:
-        key = weights + _digest(inputs)
+        key = weights + _digest(inputs) if remember else b""
         if key in _answers:
             return _answers[key]
         if not modes:
             modes.append(fastest(model, lambda m, s: m.call(s.eval(), inputs)))
             modes[0].prepare(model)
         answer = modes[0].call(model, inputs)
+        if not remember:
+            return answer
         if _size(answer) * (len(_answers) + 1) > _REMEMBERED:
             _answers.clear()
         _answers[key] = answer
@@ -100,15 +106,22 @@ def _size(structure: Any) -> int:
     return sum(map(_size, parts))
 
 
-def fastest(model: nn.Module, attempt: Callable[[Mode, nn.Module], object]) -> Mode:
+def fastest(
+    model: nn.Module,
+    attempt: Callable[[Mode, nn.Module], object],
+    bf16: bool = True,
+) -> Mode:
     """The mode that `model` most likely trains fastest in on this processor.
 
     Args:
         model: left as it is.
         attempt: runs one step of a copy in a mode; a mode in which it raises
             RuntimeError (such as a `view` of what isn't contiguous) is passed over.
+        bf16: whether bfloat16 may be used.
     """
     for mode in _promising(model):
+        if mode.bf16 and not bf16:
+            continue
         try:
             attempt(mode, mode.prepare(clone(model).train()))
         except (RuntimeError, NotImplementedError):

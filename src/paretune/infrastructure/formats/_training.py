@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
-from paretune.core.errors import MeasurementError, TaskError
+from paretune.core.errors import MeasurementError
 from paretune.core.technique import Run
+from paretune.infrastructure.formats._feed import Batch, Feed, samples, sensible
+from paretune.infrastructure.formats._judging import NORMS, quality, settle
 from paretune.infrastructure.formats._modes import Forward, Mode, fastest
-from paretune.infrastructure.formats.torch import clone, seed, tensors
+from paretune.infrastructure.formats._regime import (
+    Average,
+    Plan,
+    Regime,
+    climb,
+    descend,
+)
+from paretune.infrastructure.formats._zeros import Zeros, hold, restore, zeros
+from paretune.infrastructure.formats.torch import clone
 
 LossOf = Callable[[Forward, Any, Any], torch.Tensor]
+AfterStep = Callable[[nn.Module, int, int], None]
+Precision = Literal["auto", "float32"]
 
-_WARM_UP = 0.05  # share of all steps
 _CHECK_EVERY = 16  # steps
-_SETTLE = 4096  # samples
-_NORMS = nn.modules.batchnorm._BatchNorm
+_SECOND_MOMENTUM = 0.999  # of AdamW, as ever
 
 
 def fit(
@@ -34,56 +43,91 @@ def fit(
     learning_rate: float,
     weight_decay: float = 0.01,
     clip: float = 5.0,
+    precision: Precision = "auto",
+    splits: tuple[str, ...] = ("train",),
+    regime: Regime | None = None,
+    after_step: AfterStep | None = None,
     what: str = "training",
 ) -> nn.Module:
     """A copy of `model` trained on the task's "train" split, in evaluation mode.
 
-    AdamW with decoupled weight decay on matrices only; the learning rate rises over
-    the first 5 % of the steps and then falls along half a cosine to 0. Statistics of
-    batch normalisation are taken anew at the end. The last weights count: no split
-    but "train" is looked at. The same seed, threads and machine give the same bits.
+    AdamW with decoupled weight decay on matrices only; by default, the learning rate
+    rises over the first 5 % of the steps and then falls along half a cosine to 0, and
+    the last weights count: no split but "train" is looked at. Statistics of batch
+    normalisation are taken anew at the end. Zeros of a sparse matrix stay 0. The same
+    seed, threads and machine give the same bits.
 
     Args:
         model: left as it is; shared parameters stay shared.
         loss_of: (forward, inputs, targets) -> scalar tensor, where forward(inputs)
             gives the model's outputs and the batch is augmented tensors.
         run: the task, seed, threads and callbacks.
-        epochs: passes over the split, 1 or more.
+        epochs: passes over the splits, 1 or more.
         learning_rate: the highest, above 0.
         weight_decay: 0 or more.
         clip: largest norm of the gradient.
+        precision: "auto" takes bfloat16 where it pays; "float32" never does.
+        splits: that a pass goes over, "train" first; with "unlabelled", batches of both
+            alternate, and the targets of that split are None.
+        regime: schedule, averaged weights and the like.
+        after_step: called after each step of the optimizer with the model that is
+            trained, the steps done, and the steps there will be; it may change weights
+            in place, without gradients.
         what: name of the work, for `run.progress`.
 
     Returns:
         The trained copy.
 
     Raises:
-        TaskError: the "train" split is empty.
+        TaskError: a split is empty.
         MeasurementError: `nan`: the loss or a weight is no longer finite.
 
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101 (AdamW); 2017, arXiv:1608.03983
-    (cosine); Wu & Johnson 2021, arXiv:2105.07576 (statistics of batch normalisation).
+    (cosine).
     """
     student = clone(model)
     parameters = _trainable(student)
+    regime = regime or Regime()
     with _threads(run.threads):
-        first, batches = _survey(student, run)
-        mode = fastest(student, lambda m, s: _attempt(m, s, loss_of, first))
-        student = mode.prepare(student).train()
-        _descend(
+        feed, first = _feed(student, run, splits, regime)
+        mode = fastest(
             student,
-            parameters,
-            _optimizer(parameters, learning_rate, weight_decay),
+            lambda m, s: _attempt(m, s, loss_of, first),
+            bf16=precision == "auto",
+        )
+        trained = _Training(
+            mode.prepare(student),
+            mode,
             lambda x, y: loss_of(lambda inputs: mode.call(student, inputs), x, y),
             run,
-            _Plan(epochs, batches, learning_rate, clip, what),
-        )
-        _settle(student.eval(), mode, run)
-        student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    for parameter in student.parameters():
+            feed,
+            regime,
+            Plan(regime, learning_rate, epochs * sum(feed.lengths)),
+            _optimizer(parameters, learning_rate, weight_decay),
+            parameters,
+            zeros(parameters),
+            clip,
+            after_step,
+            what,
+        ).through(epochs)
+        trained.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for parameter in trained.parameters():
         parameter.grad = None
-    _check_weights(student)
-    return student
+    _check_weights(trained)
+    return trained
+
+
+def _feed(
+    model: nn.Module, run: Run, splits: tuple[str, ...], regime: Regime
+) -> tuple[Feed, Batch]:
+    """The data, and the first batch of it."""
+    # One sample has no spread to normalise by.
+    least = 2 if any(isinstance(m, NORMS) for m in model.modules()) else 1
+    feed = Feed(run.task, run.seed, splits, least)
+    first, size = feed.first(), regime.batch_size
+    if size == "auto":
+        size = sensible(samples(first[0]))
+    return replace(feed, size=size if isinstance(size, int) else 0), first
 
 
 def _attempt(mode: Mode, model: nn.Module, loss_of: LossOf, batch: Any) -> None:
@@ -92,61 +136,98 @@ def _attempt(mode: Mode, model: nn.Module, loss_of: LossOf, batch: Any) -> None:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    epochs: int
-    batches: int  # of one epoch
-    learning_rate: float
+class _Training:
+    model: nn.Module
+    mode: Mode
+    loss_on: Callable[[Any, Any], torch.Tensor]
+    run: Run
+    feed: Feed
+    regime: Regime
+    plan: Plan
+    optimizer: torch.optim.Optimizer
+    parameters: list[nn.Parameter]
+    sparse: Zeros
     clip: float
+    after_step: AfterStep | None
     what: str
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step; never 0, so that no step is for nothing."""
-        total = self.epochs * self.batches
-        rising = max(1, round(_WARM_UP * total))
-        if step < rising:
-            return self.learning_rate * (step + 1) / rising
-        # A user's loader may give another number of batches on a later pass.
-        share = min((step - rising + 0.5) / max(1, total - rising), 1.0)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+    def through(self, epochs: int) -> nn.Module:
+        """The model whose weights count, after all epochs or fewer."""
+        average = None
+        if self.regime.average != "none":
+            average = Average(self.regime.average, self.model, self.plan.steps)
+        step, since = 0, 0
+        best: nn.Module | None = None
+        highest = -math.inf
+        for epoch in range(epochs):
+            step = self._pass(epoch, step, average)
+            if not self.regime.patience:
+                continue
+            judged = self._finished(average, copied=True)
+            reached = quality(judged, self.mode, self.run)
+            since += 1
+            if reached > highest:
+                best, highest, since = judged, reached, 0
+            if since >= self.regime.patience:
+                break
+        self.run.progress(self.what, 1.0)
+        return self._finished(average) if best is None else best
 
+    def _finished(self, average: Average | None, copied: bool = False) -> nn.Module:
+        model = self.model if average is None else average.model
+        model = clone(model) if copied else model.eval()
+        settle(model, self.mode, self.feed, self.run)
+        return model
 
-def _descend(
-    model: nn.Module,
-    parameters: list[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    loss_on: Callable[[Any, Any], torch.Tensor],
-    run: Run,
-    plan: _Plan,
-) -> None:
-    step, unchecked = 0, torch.zeros(())
-    for epoch in range(plan.epochs):
-        for inputs, targets in _batches(model, run, epoch):
-            run.give_way()
-            for group in optimizer.param_groups:
-                group["lr"] = plan.rate(step)
-            loss = loss_on(inputs, targets)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(parameters, plan.clip, foreach=True)
-            optimizer.step()
+    def _pass(self, epoch: int, step: int, average: Average | None) -> int:
+        """The number of steps done after one more epoch."""
+        self.model.train()
+        unchecked = torch.zeros(())
+        total = self.plan.steps
+        for inputs, targets in self.feed.batches(epoch):
+            self.run.give_way()
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.plan.rate(step)
+                group["betas"] = (self.plan.momentum(step), _SECOND_MOMENTUM)
+            loss = self._gradient(inputs, targets)
+            if self.regime.sharpness:
+                hold(self.sparse)
+                moved = climb(self.parameters, self.regime.sharpness)
+                loss = self._gradient(inputs, targets)
+                descend(moved)
+            hold(self.sparse)
+            nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
+            self.optimizer.step()
             step += 1
-            unchecked = unchecked + loss.detach()
+            if self.after_step is not None:
+                with torch.no_grad():
+                    self.after_step(self.model, step, total)
+            restore(self.sparse)
+            if average is not None:
+                average.update(self.model, step)
+            unchecked = unchecked + loss
             if step % _CHECK_EVERY == 0:
-                unchecked = _checked(unchecked, plan, step)
-                run.progress(plan.what, min(step / (plan.epochs * plan.batches), 1.0))
-    _checked(unchecked, plan, step)
-    run.progress(plan.what, 1.0)
+                unchecked = self._checked(unchecked, step)
+                self.run.progress(self.what, min(step / total, 1.0))
+        self._checked(unchecked, step)
+        return step
 
+    def _gradient(self, inputs: Any, targets: Any) -> torch.Tensor:
+        loss = self.loss_on(inputs, targets)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        return loss.detach()
 
-def _checked(losses: torch.Tensor, plan: _Plan, step: int) -> torch.Tensor:
-    """A new sum to add losses to: one that isn't finite would stay so."""
-    if not math.isfinite(float(losses)):
-        raise MeasurementError(
-            "nan",
-            f"the loss is {float(losses)} within {step} steps of {plan.what}; a loss "
-            f"must stay finite: try a learning rate below {plan.learning_rate:g}.",
-        )
-    return torch.zeros(())
+    def _checked(self, losses: torch.Tensor, step: int) -> torch.Tensor:
+        """A new sum to add losses to: one that isn't finite would stay so."""
+        if not math.isfinite(float(losses)):
+            raise MeasurementError(
+                "nan",
+                f"the loss is {float(losses)} within {step} steps of {self.what}; a "
+                "loss must stay finite: try a learning rate below "
+                f"{self.plan.highest:g}.",
+            )
+        return torch.zeros(())
 
 
 def _check_weights(model: nn.Module) -> None:
@@ -181,75 +262,6 @@ def _trainable(model: nn.Module) -> list[nn.Parameter]:
         for parameter in parameters:
             parameter.requires_grad_(True)
     return [p for p in parameters if p.requires_grad]
-
-
-def _survey(model: nn.Module, run: Run) -> tuple[Any, int]:
-    """The first batch of an epoch, and how many there are.
-
-    A loader that doesn't know its length is run through once: the learning rate has
-    to know where the end is.
-    """
-    batches = _batches(model, run, 0, augment=False)
-    first = next(batches, None)
-    if first is None:
-        raise TaskError(
-            "data-too-small",
-            "batches('train') gave no batch of 2 or more samples; training needs one.",
-        )
-    loader = run.task.batches("train")
-    count = len(loader) if isinstance(loader, Sized) else 1 + sum(1 for _ in batches)
-    return run.task.augment(*first), count
-
-
-def _batches(
-    model: nn.Module, run: Run, epoch: int, augment: bool = True
-) -> Iterator[tuple[Any, Any]]:
-    """One pass over "train", as tensors. The same epoch repeats to the bit."""
-    seed(int(np.random.SeedSequence((run.seed, epoch)).generate_state(1)[0]))
-    # One sample has no spread to normalise by.
-    least = 2 if any(isinstance(m, _NORMS) for m in model.modules()) else 1
-    for batch in run.task.batches("train"):
-        inputs, targets = tensors(batch)
-        if _samples(inputs) < least:
-            continue
-        yield run.task.augment(inputs, targets) if augment else (inputs, targets)
-
-
-def _samples(structure: Any) -> int:
-    while not isinstance(structure, torch.Tensor):
-        structure = next(
-            iter(structure.values() if isinstance(structure, dict) else structure)
-        )
-    return int(structure.shape[0])
-
-
-@torch.no_grad()
-def _settle(model: nn.Module, mode: Mode, run: Run) -> None:
-    """Statistics of batch normalisation, as the final weights make them.
-
-    The running mean of a short training still holds the model as it was before (and,
-    after pruning, of channels that fed it then), and that of augmented data.
-    """
-    norms = [
-        m for m in model.modules() if isinstance(m, _NORMS) and m.track_running_stats
-    ]
-    if not norms:
-        return
-    momenta = [m.momentum for m in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean
-        norm.train()
-    seen = 0
-    for inputs, _ in _batches(model, run, 0, augment=False):
-        run.give_way()
-        mode.call(model, inputs)
-        seen += _samples(inputs)
-        if seen >= _SETTLE:
-            break
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
 
 
 @contextlib.contextmanager

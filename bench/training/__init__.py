@@ -1,0 +1,1 @@
+"""How fast models train here, and which ways of training pay."""
