@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import importlib.util
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,13 +12,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from paretune.compression._pruning.plan import Units, plan
+from paretune.compression.low_rank_factorization import LowRankFactorization
 from paretune.compression.structured_pruning import StructuredPruning
 from paretune.core.candidate import Candidate
 from paretune.core.errors import MeasurementError, UnsupportedError
+from paretune.core.recipe import Recipe
 from paretune.core.technique import Run
+from paretune.engine.realise import Prefixes
 from paretune.infrastructure.formats import torch as torch_format
+from paretune.learning.fine_tuning import FineTuning
+from paretune.store.cache import Cache
 from tests.compression import models
-from tests.toys import TOYS, Classes, ConvNet, PairNet, TextNet
+from tests.toys import TOYS, Classes, ConvNet, PairNet, ResNet, TextNet
 
 EVERY = [lambda m=m: models.task(m) for m in models.ALL] + list(TOYS.values())
 NAMES = [m.__name__ for m in models.ALL] + list(TOYS)
@@ -129,7 +137,8 @@ def test_pytorchs_own_attention_is_left_alone_and_the_rest_pruned():
     small = StructuredPruning().on_torch(task.model(), run)
     assert sizes(small)["layers.layers.0.linear1"] == 32
     assert small.layers.layers[0].self_attn.embed_dim == 32
-    assert said[-1][1] == 1.0
+    told = "pruned; left alone: embed (nn.MultiheadAttention adds to it)"
+    assert said[-1] == (told, 1.0)
 
 
 def test_what_was_left_alone_is_said():
@@ -139,6 +148,141 @@ def test_what_was_left_alone_is_said():
     small = StructuredPruning().on_torch(task.model(), run)
     assert sizes(small) == {"first": 16, "hidden": 16, "head": 3}
     assert said[-1] == "pruned; left alone: first"
+
+
+def test_the_embedding_can_be_left():
+    small = pruned(TextNet(), ratio=0.5, embedding=False)
+    assert small.embed.embedding_dim == 32
+    assert small.position.shape == (1, 12, 32)
+    for layer in small.layers:
+        assert layer.attention.num_heads == 2
+        assert sizes(layer.mlp) == {"0": 32, "2": 32}
+
+
+def test_a_transformer_gets_narrower_everywhere():
+    small = pruned(TextNet(), ratio=0.5)
+    assert small.embed.weight.shape == (50, 16)
+    assert small.position.shape == (1, 12, 16)
+    assert small.norm.normalized_shape == (16,)
+    assert small.head.in_features == 16
+    for layer in small.layers:
+        assert layer.norm1.normalized_shape == layer.norm2.normalized_shape == (16,)
+        assert sizes(layer.attention) == {"qkv": 48, "proj": 16}
+        assert sizes(layer.mlp) == {"0": 32, "2": 16}
+
+
+def test_the_transformer_of_an_example_gets_narrower_with_its_mask():
+    path = Path(__file__).parents[2] / "examples" / "sentiment" / "task.py"
+    spec = importlib.util.spec_from_file_location("sentiment_example", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+
+    class Masked(TextNet):
+        def split(self, name):
+            tokens, labels = super().split(name)
+            padded = np.zeros((len(tokens), example.LENGTH), np.int64)
+            padded[:, : tokens.shape[1]] = tokens + 1
+            padded[::2, 6:] = 0
+            return padded, labels % 2
+
+        def model(self):
+            torch.manual_seed(0)
+            return example.Net().eval()
+
+    task = Masked()
+    small = pruned(task, ratio=0.5)
+    assert small.embed.embedding_dim == small.norm.normalized_shape[0] == 48
+    assert small.position.shape == (1, example.LENGTH, 48)
+    for layer in small.layers:
+        assert layer.attention.num_heads == 2
+        assert sizes(layer.attention) == {"qkv": 144, "proj": 48}
+        assert sizes(layer.mlp) == {"0": 192, "2": 48}
+    assert weights(small) < 0.52 * weights(task.model())
+
+
+@pytest.mark.parametrize("make", EVERY, ids=NAMES)
+def test_rounds_come_to_the_same_sizes(make):
+    once = pruned(make(), round_to=1, ratio=0.6)
+    thrice = pruned(make(), round_to=1, ratio=0.6, rounds=3)
+    assert sizes(thrice) == sizes(once)
+
+
+@pytest.mark.parametrize("scope", ["uniform", "global"])
+def test_a_later_round_counts_what_went_before(scope):
+    places = {
+        "a": Units((1.0, 2.0, 3.0, 4.0, 9.0), first=10),
+        "b": Units((5.0, 6.0, 7.0, 8.0), first=4),
+    }
+    gone = plan(places, 0.5, scope, 1)
+    assert gone == ({"b": [0, 1]} if scope == "uniform" else {"a": [0, 1]})
+
+
+def test_importance_is_taken_anew_on_what_is_left():
+    """What only channels that are gone have read is of no importance any more."""
+    task = ConvNet()
+    model = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(64, 8, bias=False),
+        nn.ReLU(),
+        nn.Linear(8, 8, bias=False),
+        nn.ReLU(),
+        nn.Linear(8, 3),
+    ).eval()
+    with torch.no_grad():
+        model[1].weight[:] = 0.1
+        model[3].weight[:] = 0.01
+        # The first four are read by the last four, which matter least themselves.
+        model[3].weight[4:, :4] = 1.0
+        model[3].weight[:4, 4:] = 1.5
+        model[5].weight[:, :4] = 10.0
+        model[5].weight[:, 4:] = 0.001
+    once = pruned(task, model, ratio=0.5, round_to=1)
+    again = pruned(task, model, ratio=0.5, round_to=1, rounds=4)
+    inputs = torch.rand(16, 1, 8, 8)
+    with torch.no_grad():
+        aim = model(inputs)
+        assert (again(inputs) - aim).norm() <= (once(inputs) - aim).norm()
+    assert sizes(again) == sizes(once)
+
+
+@pytest.mark.parametrize("task", [ConvNet(), ResNet(), TextNet()], ids=str)
+def test_what_was_pruned_can_be_pruned_again(task, tmp_path):
+    prune = StructuredPruning(ratio=0.3, round_to=1)
+    once = prune.apply(Candidate(task.model(), "torch"), Run(task))
+    twice = prune.apply(once, Run(task))
+    assert weights(twice.model) < weights(once.model) < weights(task.model())
+    torch_format.save(twice, task, tmp_path)
+    again = torch_format.load(tmp_path, task).model
+    assert torch.equal(answers(again, task), answers(twice.model, task))
+
+
+@pytest.mark.parametrize("task", [ConvNet(), ResNet(), TextNet()], ids=str)
+@pytest.mark.parametrize("scope", ["uniform", "macs"])
+def test_chains_in_the_place_of_layers_are_pruned(task, scope, tmp_path):
+    low_rank = LowRankFactorization(keep=0.6, round_to=4)
+    candidate = low_rank.apply(Candidate(task.model(), "torch"), Run(task))
+    chains = {
+        n for n, m in candidate.model.named_modules() if isinstance(m, nn.Sequential)
+    } - {n for n, m in task.model().named_modules() if isinstance(m, nn.Sequential)}
+    assert chains
+    prune = StructuredPruning(ratio=0.5, round_to=1, scope=scope)
+    small = prune.apply(candidate, Run(task))
+    assert weights(small.model) < 0.8 * weights(candidate.model)
+    assert small.traits == {"factorized", "pruned"}
+    torch_format.save(small, task, tmp_path)
+    again = torch_format.load(tmp_path, task).model
+    assert torch.equal(answers(again, task), answers(small.model, task))
+
+
+def test_pruning_and_training_in_turns_share_their_beginnings(tmp_path):
+    prune = StructuredPruning(ratio=0.3, round_to=1)
+    tune = FineTuning(epochs=1)
+    prefixes = Prefixes(Run(ConvNet()), "task", Cache(tmp_path))
+    first = prefixes.realise(Recipe((prune, tune)), "torch")
+    second = prefixes.realise(Recipe((prune, tune, prune, tune)), "torch")
+    assert [t["cached"] for t in second.trace] == [True, True, True, False, False]
+    assert second.trace[2]["parameters"] == first.trace[2]["parameters"]
+    assert second.trace[4]["parameters"] < first.trace[2]["parameters"]
 
 
 def test_channels_that_are_mixed_otherwise_are_left_alone():

@@ -1,19 +1,16 @@
-"""Whole channels and attention heads removed, with everything that depends on them."""
+"""Channels, heads and blocks removed, with everything that depends on them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from paretune.core.errors import UnsupportedError
-from paretune.core.space import Choice, Real
+from paretune.core.space import Choice, Integer, Real
 from paretune.core.technique import Run, Technique, param
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from paretune.compression._pruning.plan import Units
 
 
 @dataclass(frozen=True)
@@ -22,25 +19,45 @@ class StructuredPruning(Technique):
 
     Channels that depend on each other (through residual sums, concatenation,
     normalisation, depthwise convolutions) are found in the graph of one forward pass
-    and go together. Layers that make the model's outputs keep all their features. In
-    attention whole heads go, out of query, key, value and output projections alike.
+    and go together: the widths of layers and of perceptrons, and that of the embedding
+    with all that is added to it. Layers that make the model's outputs keep all their
+    features. In attention whole heads go, out of query, key, value and output
+    projections alike. Whole residual blocks go first, if `depth` says so.
 
     Each removal is checked on real samples: what is left must compute what the model
     computed with those channels cut off. What fails that is left alone and the rest
     is pruned; so are the insides of recurrent layers and, since PyTorch fixes its
-    head size, everything added to the output of `nn.MultiheadAttention`.
+    head size, everything that `nn.MultiheadAttention` adds to: of a
+    `nn.TransformerEncoderLayer` the perceptron gets narrower. What was left alone is
+    told at the end.
+
+    To train between removals, repeat the step in a recipe with training after it.
 
     Attributes:
-        ratio: share of the channels, and of the heads, that goes.
+        ratio: share of the channels, and of the heads, that goes; with the scopes
+            "macs" and "latency" the share of the multiply-accumulates, or of the time.
+            0: only `depth` counts.
         importance: "magnitude": squared weights of all that depends on a channel;
             "taylor": squared first-order change of the loss without it, on 512
             samples of the train split; "bn_scale": the factor that batch
             normalisation gives it.
         scope: "uniform": the same share in each layer; "global": the least important
-            of all layers together, at most 90 % of one layer.
+            of all layers together, at most 90 % of one layer; "macs": those that save
+            the most multiply-accumulates for what they are worth, counted layer by
+            layer; "latency": those that save the most time, as ONNX Runtime's profiler
+            tells it of each layer of the exported model, one sample a call on one
+            thread. That depends on the machine, and may differ from run to run; in a
+            study its result is kept and not measured again.
+        rounds: the ratio is reached in so many removals, and importance is taken anew
+            on what is left after each.
         round_to: channel counts end as a multiple of it where they can: kernels work
             on blocks of channels, and a block that isn't full costs as much.
         heads: whether attention heads are removed.
+        embedding: whether the embedding gets narrower, with everything that is added
+            to it; without it layers inside the blocks still do.
+        depth: share of the residual blocks that is cut, before anything else: those
+            that change their input least on 128 calibration samples. The ratio counts
+            on what is left.
 
     Example:
         >>> StructuredPruning(ratio=0.25).to_json()["round_to"]
@@ -50,80 +67,67 @@ class StructuredPruning(Technique):
     source: ClassVar[str] = (
         "Fang et al. 2023, arXiv:2301.12900; importance: Li et al. 2017, "
         "arXiv:1608.08710; Molchanov et al. 2019, arXiv:1906.10771; Liu et al. 2017, "
-        "arXiv:1708.06519"
+        "arXiv:1708.06519; by cost: Shen et al. 2021, arXiv:2110.10811; Lee et al. "
+        "2021, arXiv:2010.07611; depth: Gromov et al. 2024, arXiv:2403.17887; Men et "
+        "al. 2024, arXiv:2403.03853"
     )
     refuses: ClassVar[frozenset[str]] = frozenset({"quantized"})
     gives: ClassVar[frozenset[str]] = frozenset({"pruned"})
+    lowers: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("size", "transfer_size", "parameters", "macs", "peak_memory", "energy"),
+            *("latency_p50", "latency_p90", "latency_p99", "cold_start"),
+        }
+    )
 
-    ratio: float = param(0.5, Real(0.05, 0.95))
+    ratio: float = param(0.5, Real(0.0, 0.95))
     importance: str = param("magnitude", Choice(("magnitude", "taylor", "bn_scale")))
-    scope: str = param("uniform", Choice(("uniform", "global")))
+    scope: str = param("uniform", Choice(("uniform", "global", "macs", "latency")))
+    rounds: int = param(1, Integer(1, 10))
     round_to: int = param(8, Choice((1, 2, 4, 8, 16)), "channel")
     heads: bool = param(True, Choice((True, False)))
+    embedding: bool = param(True, Choice((True, False)))
+    depth: float = param(0.0, Real(0.0, 0.75))
 
     def on_torch(self, model: nn.Module, run: Run) -> nn.Module:
-        """A smaller copy in evaluation mode; its modules have the same names.
+        """A smaller copy in evaluation mode; but for cut blocks, its modules have the
+        same names.
 
         Raises:
             UnsupportedError: nothing in the model can be pruned like this.
         """
-        from paretune.compression._pruning.dependency import Pruner
-        from paretune.compression._pruning.plan import normal, plan
-        from paretune.compression._pruning.saliency import saliency
+        from paretune.compression._pruning.depth import shallower
+        from paretune.compression._pruning.rounds import Order, narrower
         from paretune.infrastructure.formats import torch as torch_format
 
-        torch_format.seed(run.seed)
-        worth = saliency(model, self.importance, run)
-        left_alone: set[str] = set()
-        while True:
-            run.give_way()
-            run.progress("prune", 0.0)
-            pruner = Pruner(model, run.task, worth)
-            channels = {
-                name: units
-                for name, units in pruner.channels().items()
-                if name not in left_alone
-            }
-            heads = {
-                name: units
-                for name, units in pruner.heads().items()
-                if self.heads and name not in left_alone
-            }
-            self._require(channels, heads)
-            if self.importance == "magnitude":
-                channels, heads = normal(channels), normal(heads)
-            planned = plan(channels, self.ratio, self.scope, self.round_to)
-            planned |= plan(heads, self.ratio, self.scope, 1)
-            if not planned:
-                raise UnsupportedError(
-                    "not-applicable",
-                    f"ratio {self.ratio:g} with round_to {self.round_to} removes no "
-                    "channel of these layers; raise ratio or lower round_to.",
-                )
-            for number, (name, units) in enumerate(planned.items()):
-                run.progress("prune", number / len(planned))
-                if not pruner.remove(name, units):
-                    # What a failed removal did can't be undone in place: again.
-                    left_alone.add(name)
-                    break
-            else:
-                alone = f"; left alone: {', '.join(sorted(left_alone))}"
-                run.progress(f"pruned{alone if left_alone else ''}", 1.0)
-                return pruner.finished()
-
-    def _require(
-        self, channels: Mapping[str, Units], heads: Mapping[str, Units]
-    ) -> None:
-        if channels or heads:
-            return
-        if self.importance == "bn_scale":
+        if not self.ratio and not self.depth:
             raise UnsupportedError(
                 "not-applicable",
-                "bn_scale finds no batch normalisation on channels that can be "
-                "removed; use importance: magnitude.",
+                "ratio and depth are both 0; raise one of them, or leave "
+                "structured_pruning out.",
             )
-        raise UnsupportedError(
-            "not-applicable",
-            "no channel of this model can be removed without changing its outputs' "
-            "shapes or its sense; leave structured_pruning out.",
-        )
+        torch_format.seed(run.seed)
+        small, cut, notes = model, list[str](), list[str]()
+        if self.depth:
+            small, cut = shallower(model, self.depth, run)
+            notes.append(f"cut {', '.join(cut)}" if cut else "cut no block")
+        if not self.ratio and not cut:
+            raise UnsupportedError(
+                "not-applicable",
+                f"depth {self.depth:g} is less than half a block of this model; raise "
+                "it.",
+            )
+        if self.ratio:
+            order = Order(
+                self.ratio,
+                self.importance,
+                self.scope,
+                self.rounds,
+                self.round_to,
+                self.heads,
+                self.embedding,
+            )
+            small, said = narrower(small, order, run, must=not cut)
+            notes += said
+        run.progress("; ".join(["pruned", *notes]), 1.0)
+        return small

@@ -44,7 +44,7 @@ def width(module: nn.Module) -> int:
 def groups(module: nn.Module) -> int:
     """Into how many alike groups a layer divides its channels; 1 for depthwise."""
     if isinstance(module, Conv):
-        return 1 if _is_depthwise(module) else int(module.groups)
+        return 1 if is_depthwise(module) else int(module.groups)
     return int(module.num_groups) if isinstance(module, nn.GroupNorm) else 1
 
 
@@ -53,7 +53,7 @@ def along(module: nn.Module, values: torch.Tensor, outward: bool) -> torch.Tenso
     if values.dim() == 1:
         return values
     if isinstance(module, Conv):
-        if outward != module.transposed or _is_depthwise(module):
+        if outward != module.transposed or is_depthwise(module):
             return values.flatten(1).sum(1)
         return _by_group(module, values).sum((1, 3)).flatten()
     rows = outward and not isinstance(module, nn.Embedding)
@@ -66,7 +66,7 @@ def _by_group(module: Conv, values: torch.Tensor) -> torch.Tensor:
     return values.view(module.groups, first // module.groups, second, -1)
 
 
-def _is_depthwise(module: nn.Module) -> bool:
+def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, Conv) and module.groups == module.out_channels > 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ import torch_pruning
 from torch import nn
 from torch_pruning.ops import OPTYPE
 
-from paretune.compression._pruning import attention
+from paretune.compression._pruning import attention, checks
 from paretune.compression._pruning.channels import (
     Conv,
     RmsNormPruner,
@@ -21,9 +21,9 @@ from paretune.compression._pruning.channels import (
     muted,
     width,
 )
-from paretune.compression._pruning.plan import Units
-from paretune.core.errors import TaskError, UnsupportedError
-from paretune.core.task import Task, pick
+from paretune.compression._pruning.plan import Axis, Units
+from paretune.core.errors import UnsupportedError
+from paretune.core.task import Task
 from paretune.infrastructure.formats import torch as torch_format
 
 SAMPLES = 4
@@ -39,30 +39,44 @@ MAKERS = frozenset(
 class Pruner:
     """A copy of a model, from which channels and heads can be removed.
 
+    Attributes:
+        held: channels, by the layer at their root, that stay since
+            `nn.MultiheadAttention` adds to them.
+
     Args:
         model: left as it is.
         task: gives the samples that removals are checked on.
-        worth: from `_saliency.saliency`.
+        worth: from `saliency.saliency`.
+        embedding: whether the channels that embeddings make, and that attention adds
+            to, are among the removable ones.
 
     Raises:
         UnsupportedError: no output of the model can be traced back to its weights.
     """
 
     def __init__(
-        self, model: nn.Module, task: Task, worth: Mapping[str, torch.Tensor]
+        self,
+        model: nn.Module,
+        task: Task,
+        worth: Mapping[str, torch.Tensor],
+        embedding: bool = True,
     ) -> None:
+        self.held: list[str] = []
         self._model = torch_format.clone(model)
-        self._trainable = {n: p.requires_grad for n, p in _parameters(self._model)}
-        self._ties = _ties(self._model)
+        self._trainable = {
+            n: p.requires_grad for n, p in checks.parameters(self._model)
+        }
+        self._ties = checks.ties(self._model)
         self._worth = worth
-        self._inputs = _samples(task)
+        self._embedding = embedding
+        self._inputs = checks.samples(task, SAMPLES)
         self._modules = dict(self._model.named_modules())
         self._names = {m: n for n, m in self._modules.items()}
         self._copies: dict[str, int] = {}
         ends: list[Any] = []
 
         def outputs(out: Any) -> list[torch.Tensor]:
-            tensors = [t for t in _flat(out) if t.grad_fn is not None]
+            tensors = [t for t in checks.flat(out) if t.grad_fn is not None]
             ends.extend(t.grad_fn for t in tensors)
             return tensors
 
@@ -92,8 +106,10 @@ class Pruner:
     def channels(self) -> dict[str, Units]:
         """Removable channels by the layer at their root, if they have a worth."""
         held = self._fixed | {m for a in self._attentions.values() for m in a.sources}
+        readers = {a.reader for a in self._attentions.values()}
         found: dict[str, Units] = {}
         seen: set[Any] = set()
+        self.held = []
         for module in list(self._graph.module2node):
             if not isinstance(module, ROOTS) or module in seen | held:
                 continue
@@ -106,8 +122,16 @@ class Pruner:
                 if self._graph.is_out_channel_pruning_fn(dep.handler)
             }
             seen |= members
-            fixed = any(isinstance(m, nn.MultiheadAttention) for m in members)
-            if members & held or fixed:
+            if members & held:
+                continue
+            if any(isinstance(m, nn.MultiheadAttention) for m in members):
+                tables = [
+                    self._names[m] for m in members if isinstance(m, nn.Embedding)
+                ]
+                self.held.append(min(tables, default=self._names[module]))
+                continue
+            stream = any(isinstance(m, nn.Embedding) or m in readers for m in members)
+            if stream and not self._embedding:
                 continue
             units = self._units(group, width(module))
             if units is not None:
@@ -122,7 +146,11 @@ class Pruner:
         for name, place in self._attentions.items():
             scores = place.scores(self._worth, self._names)
             if scores is not None and place.heads > 1:
-                found[name] = Units(_listed(scores))
+                axes = [(self._names[s], "out") for s in place.sources]
+                axes += [(self._names[place.reader], "in")]
+                axes += [(self._names[place.owner], "out")]
+                shares = dict.fromkeys(axes, 1 / place.heads)
+                found[name] = Units(_listed(scores), shares=shares)
         return found
 
     def remove(self, name: str, units: Sequence[int]) -> bool:
@@ -146,7 +174,7 @@ class Pruner:
 
     def finished(self) -> nn.Module:
         """The pruned model."""
-        for name, parameter in _parameters(self._model):
+        for name, parameter in checks.parameters(self._model):
             parameter.grad = None
             parameter.requires_grad_(self._trainable[name])
         return self._model.eval()
@@ -174,12 +202,16 @@ class Pruner:
         total = torch.zeros(channels, dtype=torch.double)
         known = 0
         copies = {1}
+        lying: dict[Axis, float] = {}
         for item in group:
             dep, indices = item
             module, roots = dep.target.module, item.root_idxs
             outward = self._graph.is_out_channel_pruning_fn(dep.handler)
             copies.add(groups(module))
             name = self._names.get(module)
+            if name is not None and isinstance(module, nn.Module):
+                axis = (name, "out" if outward else "in")
+                lying[axis] = len(set(indices)) / self._wide(module, outward)
             values = self._worth.get(f"{name}.weight")
             if values is None or any(r is None for r in roots):
                 continue
@@ -191,14 +223,21 @@ class Pruner:
         most = max(copies)
         if not known or channels % most or any(most % c for c in copies):
             return None
-        return Units(_listed(total.view(most, -1).mean(0)), most)
+        count = channels // most
+        shares = {axis: share / count for axis, share in lying.items()}
+        return Units(_listed(total.view(most, -1).mean(0)), most, shares=shares)
+
+    def _wide(self, module: nn.Module, outward: bool) -> int:
+        pruner = self._graph.get_pruner_of_module(module)
+        size = pruner.get_out_channels if outward else pruner.get_in_channels
+        return int(size(module))
 
     def _agrees(self, change: Callable[[], object], wanted: list[torch.Tensor]) -> bool:
         """Whether the outputs after `change` are those wanted; keeps ties."""
         before = self._outputs
         with contextlib.suppress(Exception):
             change()
-            if not _tie(self._model, self._ties):
+            if not checks.tie(self._model, self._ties):
                 return False
             now = self._run()
             if [t.shape for t in now] != [t.shape for t in wanted]:
@@ -212,53 +251,8 @@ class Pruner:
             return True
         return False
 
-    @torch.no_grad()
     def _run(self) -> list[torch.Tensor]:
-        outputs = torch_format.call(self._model, self._inputs)
-        return [t.double() for t in _flat(outputs)]
-
-
-def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    yield from model.named_parameters(remove_duplicate=False)
-
-
-def _ties(model: nn.Module) -> list[list[str]]:
-    """Names that stand for one parameter, where there is more than one."""
-    found: dict[int, list[str]] = {}
-    for name, parameter in _parameters(model):
-        found.setdefault(id(parameter), []).append(name)
-    return [names for names in found.values() if len(names) > 1]
-
-
-def _tie(model: nn.Module, ties: list[list[str]]) -> bool:
-    """Makes parameters one again; False if they are no longer alike."""
-    for names in ties:
-        first, *others = (model.get_parameter(name) for name in names)
-        for name, other in zip(names[1:], others, strict=True):
-            if not torch.equal(first, other):
-                return False
-            path, _, key = name.rpartition(".")
-            setattr(model.get_submodule(path), key, first)
-    return True
-
-
-def _samples(task: Task) -> Any:
-    for inputs, _ in task.batches("calibration"):
-        return torch_format.tensors(pick(inputs, slice(0, SAMPLES)))
-    raise TaskError(
-        "data-too-small",
-        "batches('calibration') gave no batch; at least one sample is needed.",
-    )
-
-
-def _flat(outputs: Any) -> list[torch.Tensor]:
-    if isinstance(outputs, torch.Tensor):
-        return [outputs]
-    if isinstance(outputs, Mapping):
-        return [t for v in outputs.values() for t in _flat(v)]
-    if isinstance(outputs, tuple | list):
-        return [t for v in outputs for t in _flat(v)]
-    return []
+        return checks.answers(self._model, self._inputs)
 
 
 def _listed(scores: torch.Tensor) -> tuple[float, ...]:
