@@ -81,7 +81,10 @@ class Task(ABC):
         """
 
     def augment(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
-        """A training batch of tensors, varied; by default as it came."""
+        """A training batch of tensors, varied; by default as it came.
+
+        The targets are None where the inputs are of "unlabelled".
+        """
         return inputs, targets
 
     @property

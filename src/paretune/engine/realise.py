@@ -174,6 +174,7 @@ class Prefixes:
             "step": node.step,
             "format": node.format,
             **formats(node.format).count(candidate, self.run.task),
+            **_zeros(candidate),
             "quality": self._quality(candidate),
             "seconds": seconds,
         }
@@ -220,3 +221,10 @@ class Prefixes:
         outputs, targets = outputs_of(session, batches)
         found = scores(task, outputs, targets)
         return {k: float(np.mean(v)) for k, v in found.items()}
+
+
+def _zeros(candidate: Candidate) -> dict[str, float]:
+    """The share of zero weights, where they are not yet rounded to something."""
+    if candidate.format != "torch":
+        return {}
+    return {"zeros": formats("torch").zeros(candidate)}

@@ -23,6 +23,7 @@ from paretune.report._html import (
     table,
     text,
 )
+from paretune.report._zeros import zeros
 
 FIRST = ("size", "latency_p50", "parameters", "macs")
 
@@ -59,6 +60,7 @@ def _why(study: Study, trial: Trial) -> str:
 
 def _notes(study: Study, trial: Trial, found: Frontier) -> str:
     said = [*_certainty(study, trial, found), *_surprises(study, trial)]
+    said += filter(None, [zeros(study, trial)])
     flagged = [
         f"{w.label(m.metric)} {flag.removeprefix(f'{m.metric}: ')}"
         for m in f.shown(study, trial).values()

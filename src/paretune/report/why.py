@@ -14,6 +14,7 @@ from paretune.report import _html as h
 from paretune.report import _words as w
 from paretune.report._why import sentences
 from paretune.report._whytables import Section, sections
+from paretune.report._zeros import zeros
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,7 +32,7 @@ def plain(study: Study, trial: Trial, told: Told) -> str:
         trial: that is explained.
         told: what `api.why` gave.
     """
-    lines = [line for s in sentences(study, trial, told) for line in _wrapped(s)]
+    lines = [line for s in _said(study, trial, told) for line in _wrapped(s)]
     for section in sections(study, trial, told):
         lines += ["", section.title, "-" * len(section.title), *_grid(section)]
         lines += [""] * bool(section.rows and section.lines)
@@ -47,7 +48,7 @@ def table(study: Study, trial: Trial, told: Told) -> RenderableType:
     from rich.text import Text
 
     parts: list[RenderableType] = [
-        Text(w.printable(s), style="bold") for s in sentences(study, trial, told)
+        Text(w.printable(s), style="bold") for s in _said(study, trial, told)
     ]
     for section in sections(study, trial, told):
         parts += [Text(), Text(section.title, style="bold cyan")]
@@ -63,6 +64,11 @@ def table(study: Study, trial: Trial, told: Told) -> RenderableType:
             for text in section.lines
         ]
     return Group(*parts)
+
+
+def _said(study: Study, trial: Trial, told: Told) -> list[str]:
+    """What comes before the tables; a page has the last of it in another place."""
+    return [s for s in (*sentences(study, trial, told), zeros(study, trial)) if s]
 
 
 def block(study: Study, trial: Trial, told: Told | None) -> str:

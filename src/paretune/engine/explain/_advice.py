@@ -10,6 +10,7 @@ from paretune.core.errors import ParetuneError
 
 PTQ, PRUNING = "post_training_quantization", "structured_pruning"
 DISTIL, TUNE = "distillation", "fine_tuning"
+ZEROS = "magnitude_pruning"
 WORTH = 0.03  # of a call: what a change must save to be proposed
 LEAST = 0.01  # of a call: what a layer must lose to be named
 MUCH = 0.3  # of the operators' time in floats, for 8 bits to be worth a try
@@ -139,6 +140,8 @@ def _better(
     }
     if quantizer := _find(steps, PTQ):
         yield from _kinder(found, steps, quantizer, metric, share, cost.get(PTQ, ""))
+    if ZEROS in cost:
+        yield from _made_up_for(steps, cost[ZEROS])
     cut, trained = _find(steps, PRUNING), _find(steps, DISTIL) or _find(steps, TUNE)
     if cut is None or PRUNING not in cost:
         return
@@ -162,6 +165,18 @@ def _better(
     yield _changed(steps, name, epochs=epochs), f"{left}; train longer."
     ratio = round(max(0.05, cut["ratio"] - 0.15), 2)
     yield _changed(steps, PRUNING, ratio=ratio), f"{left}; prune less."
+
+
+def _made_up_for(steps: list[Step], cost: str) -> Iterator[Way]:
+    """What makes up for weights that were set to zero: the others, then training."""
+    at = next(i for i, s in enumerate(steps) if s["technique"] == ZEROS)
+    if steps[at]["criterion"] != "sparsegpt":
+        why = f"{cost}, and the other weights don't make up for it."
+        yield _changed(steps, ZEROS, criterion="sparsegpt"), why
+    after = (catalog.TECHNIQUES[s["technique"]] for s in steps[at:])
+    if not any(technique.trains for technique in after):
+        why = f"{cost} and nothing is trained after it."
+        yield [*steps[: at + 1], {"technique": DISTIL}, *steps[at + 1 :]], why
 
 
 def _kinder(

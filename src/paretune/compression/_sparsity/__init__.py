@@ -1,0 +1,1 @@
+"""Zeros in weights: which, when, and what the others do about it."""
