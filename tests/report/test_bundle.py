@@ -15,7 +15,8 @@ import yaml
 from onnx import TensorProto, helper
 
 from paretune.core.errors import StoreError, UnsupportedError
-from paretune.report.bundle import NAMES, SUMS, bundle
+from paretune.infrastructure.formats import _container
+from paretune.report.bundle import NAMES, PACKED, SUMS, bundle
 from tests.report.conftest import hostile
 
 EXAMPLE = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
@@ -51,6 +52,22 @@ def stored(study, tmp_path_factory):
     trials = list(study.trials)
     trials[13] = dataclasses.replace(trials[13], artifact=digest)
     return dataclasses.replace(study, trials=tuple(trials), artifacts=root)
+
+
+@pytest.fixture(scope="module")
+def packed(stored, tmp_path_factory):
+    """The study, its trial 13 a model that travels packed."""
+    marked = onnx.load_from_string(model())
+    marked.doc_string = "what no runtime reads " * 500
+    marked.metadata_props.add(key=_container.MARK[0], value=_container.MARK[1])
+    content = marked.SerializeToString(deterministic=True)
+    root = tmp_path_factory.mktemp("packed")
+    digest = hashlib.sha256(content).hexdigest()
+    (root / digest).mkdir()
+    (root / digest / "model.onnx").write_bytes(content)
+    trials = list(stored.trials)
+    trials[13] = dataclasses.replace(trials[13], artifact=digest)
+    return dataclasses.replace(stored, trials=tuple(trials), artifacts=root)
 
 
 def run(folder, *arguments):
@@ -209,3 +226,61 @@ def test_hostile_names_stay_text(stored, tmp_path):
     assert "<script>" not in card
     assert "\x1b" not in card
     assert run(tmp_path / "out", "--help").returncode == 0
+
+
+def test_a_packed_model_is_unpacked_at_the_first_run(packed, tmp_path):
+    folder = tmp_path / "out"
+    files = bundle(packed, packed.trials[13], folder, EXAMPLE)
+    names = [f.name for f in files]
+    assert names[1:3] == list(PACKED)
+    assert "model.onnx" not in names
+    held = packed.path(packed.trials[13]).read_bytes()
+    assert (folder / PACKED[0]).stat().st_size < len(held) / 2
+    for _ in range(2):
+        done = run(folder, "--input", folder / "example.npz")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "[[ 1.  3.  5.]" in done.stdout
+        assert (folder / "model.onnx").read_bytes() == held
+    (folder / "model.onnx").write_bytes(b"something else")
+    assert run(folder, "--input", folder / "example.npz").returncode == 0
+    assert (folder / "model.onnx").read_bytes() == held
+
+
+def test_its_program_unpacks_it_and_its_card_says_so(packed, tmp_path):
+    folder = tmp_path / "out"
+    bundle(packed, packed.trials[13], folder)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(folder / "unpack.py")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    held = packed.path(packed.trials[13]).read_bytes()
+    assert f"{len(held)} bytes" in done.stdout
+    assert (folder / "model.onnx").read_bytes() == held
+    card = (folder / "README.md").read_text()
+    size = (folder / PACKED[0]).stat().st_size
+    assert f"`model.onnx.packed` has {size:,} bytes to transfer" in card
+    assert (
+        f"the {len(held):,} bytes that were measured, bit for bit, decoded in" in card
+    )
+    figures = json.loads((folder / "measurements.json").read_text())
+    assert figures["trial"]["artifact"] == PACKED[0]
+
+
+def test_a_packed_bundle_is_checked_and_can_be_replaced(packed, stored, tmp_path):
+    folder = tmp_path / "out"
+    bundle(packed, packed.trials[13], folder, EXAMPLE)
+    damaged = bytearray((folder / PACKED[0]).read_bytes())
+    damaged[-1] ^= 1
+    (folder / PACKED[0]).write_bytes(damaged)
+    done = run(folder, "--input", folder / "example.npz")
+    assert done.returncode == 1
+    assert "model.onnx.packed has changed" in done.stderr
+    bundle(packed, packed.trials[13], folder, EXAMPLE)
+    run(folder, "--input", folder / "example.npz")
+    bundle(stored, stored.trials[13], folder)
+    assert sorted(p.name for p in folder.iterdir() if p.suffix != ".npz") == sorted(
+        set(NAMES) - {"example.npz"}
+    )

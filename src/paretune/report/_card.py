@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,28 @@ from paretune.report._trial import settings
 from paretune.report.verdict import gains, judged
 
 
+class Packed(NamedTuple):
+    """A model that is in the bundle as a packed file.
+
+    Attributes:
+        size: bytes of the packed file.
+        model: bytes of the model.
+        program: bytes of the program that unpacks it.
+        seconds: that unpacking took.
+    """
+
+    size: int
+    model: int
+    program: int
+    seconds: float
+
+
 def card(
     study: Study,
     trial: Trial,
     found: Frontier,
     example: Mapping[str, np.ndarray] | None = None,
+    packed: Packed | None = None,
 ) -> str:
     """Markdown: what the model is, its figures, where they hold, and how to run it."""
     lines = [
@@ -37,7 +55,7 @@ def card(
         "",
         *_limits(study, trial, found),
         "",
-        *_run(study, example),
+        *_run(study, example, packed),
     ]
     return "\n".join(lines) + "\n"
 
@@ -167,7 +185,9 @@ def _limits(study: Study, trial: Trial, found: Frontier) -> Iterator[str]:
             yield f"- {mark(w.label(m.metric))} is flagged: {mark(said)}."
 
 
-def _run(study: Study, example: Mapping[str, np.ndarray] | None) -> Iterator[str]:
+def _run(
+    study: Study, example: Mapping[str, np.ndarray] | None, packed: Packed | None
+) -> Iterator[str]:
     versions = study.environment.get("runtime")
     pinned = "onnxruntime"
     if isinstance(versions, Mapping) and "onnxruntime" in versions:
@@ -187,6 +207,15 @@ def _run(study: Study, example: Mapping[str, np.ndarray] | None) -> Iterator[str
         for name, array in example.items():
             yield f"- {mark(name)}: {array.dtype} {list(array.shape)}"
     yield ""
+    if packed is not None:
+        yield (
+            f"`model.onnx.packed` has {packed.size:,} bytes to transfer. The first run "
+            f"of `predict.py`, or `python unpack.py`, makes `model.onnx` from it: the "
+            f"{packed.model:,} bytes that were measured, bit for bit, decoded in "
+            f"{packed.seconds:.2g} s where this bundle was made. `unpack.py` has "
+            f"{packed.program:,} bytes more and needs nothing but Python."
+        )
+        yield ""
     yield (
         "`predict(arrays)` in `predict.py` does the same from Python. `recipe.yaml` "
         "makes the model anew (`paretune apply`); `measurements.json` holds the "

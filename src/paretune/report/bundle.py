@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
@@ -15,16 +16,18 @@ from paretune.core.errors import StoreError, UnsupportedError
 from paretune.core.study import Study
 from paretune.core.trial import Trial
 from paretune.frontier import Frontier, frontier
+from paretune.infrastructure.formats import _container, _unpacking
 from paretune.report import _figures as f
-from paretune.report._card import card
+from paretune.report._card import Packed, card
 from paretune.report._html import asset, scrubbed
 from paretune.report.records import member, plain
 
 VERSION = 1
-SUMS, FIGURES = "SHA256SUMS", "measurements.json"
+SUMS, FIGURES, MODEL = "SHA256SUMS", "measurements.json", "model.onnx"
+PACKED = (f"{MODEL}.packed", "unpack.py")  # in the place of the model
 NAMES = (
     FIGURES,
-    "model.onnx",
+    MODEL,
     "recipe.yaml",
     "README.md",
     "predict.py",
@@ -40,6 +43,9 @@ def bundle(
     inputs_example: Mapping[str, np.ndarray] | None = None,
 ) -> list[Path]:
     """Writes a deploy bundle.
+
+    A model that `entropy_coding` marked is in it as "model.onnx.packed", beside the
+    program that makes the very same model.onnx from it.
 
     Args:
         study: that the trial is of.
@@ -67,19 +73,40 @@ def _files(
 ) -> dict[str, bytes]:
     """What each file holds, in the order in which they are written."""
     found = frontier(study)
+    held: dict[str, bytes] = {MODEL: model}
+    packed: Packed | None = None
+    path = study.path(trial)
+    if path is not None and _container.marked(path):
+        held, packed = _packed(model)
+    said = card(study, trial, found, example, packed)
     files = {
-        FIGURES: _figures(study, trial, found),
-        "model.onnx": model,
+        FIGURES: _figures(study, trial, found, next(iter(held))),
+        **held,
         "recipe.yaml": _recipe(trial),
-        "README.md": card(study, trial, found, example).encode("utf-8", "replace"),
+        "README.md": said.encode("utf-8", "replace"),
         "predict.py": _program(study).encode(),
     }
     if example is not None:
-        packed = io.BytesIO()
-        np.savez(packed, allow_pickle=False, **example)
-        files["example.npz"] = packed.getvalue()
+        archive = io.BytesIO()
+        np.savez(archive, allow_pickle=False, **example)
+        files["example.npz"] = archive.getvalue()
     sums = (f"{hashlib.sha256(v).hexdigest()}  {k}\n" for k, v in files.items())
     return {**files, SUMS: "".join(sums).encode()}
+
+
+def _packed(model: bytes) -> tuple[dict[str, bytes], Packed]:
+    """The packed model and its program, and what is to be said of them."""
+    packed = _container.pack(model)
+    program = Path(_unpacking.__file__).read_bytes()
+    begin = time.perf_counter()
+    if _container.unpack(packed) != model:
+        raise StoreError(
+            "packed-corrupt",
+            "the packed model doesn't unpack to what was measured; export it again.",
+        )
+    spent = time.perf_counter() - begin
+    told = Packed(len(packed), len(model), len(program), spent)
+    return dict(zip(PACKED, (packed, program), strict=True)), told
 
 
 def _model(study: Study, trial: Trial) -> bytes:
@@ -130,7 +157,8 @@ def _make_room(folder: Path, keep: Container[str]) -> None:
         )
     try:
         for name in there:
-            if name == SUMS or (name in NAMES and name not in keep):
+            ours = name in (*NAMES, *PACKED)
+            if name == SUMS or (ours and name not in keep):
                 (folder / name).unlink()
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -141,7 +169,8 @@ def _ours(folder: Path, there: Sequence[str]) -> bool:
         head = json.loads((folder / FIGURES).read_bytes())
     except (OSError, ValueError):
         return False
-    known = {*NAMES, "__pycache__", *(f".{name}.partial" for name in NAMES)}
+    names = {*NAMES, *PACKED}
+    known = {*names, "__pycache__", *(f".{name}.partial" for name in names)}
     return isinstance(head, dict) and "bundle" in head and known.issuperset(there)
 
 
@@ -167,7 +196,7 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
     )
 
 
-def _figures(study: Study, trial: Trial, found: Frontier) -> bytes:
+def _figures(study: Study, trial: Trial, found: Frontier, file: str) -> bytes:
     base = study.baseline
     whole = {
         "bundle": VERSION,
@@ -177,7 +206,7 @@ def _figures(study: Study, trial: Trial, found: Frontier) -> bytes:
         "environment": study.environment,
         "noise": study.noise,
         "certifications": study.certifications,
-        "trial": {**member(study, trial, found), "artifact": "model.onnx"},
+        "trial": {**member(study, trial, found), "artifact": file},
         "baseline": {**member(study, base, found), "artifact": None} if base else None,
         "raw": {
             name: m.to_json()

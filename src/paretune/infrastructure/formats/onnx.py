@@ -13,7 +13,13 @@ from torch import nn
 from paretune.core.candidate import Artifact, Candidate
 from paretune.core.errors import StoreError, UnsupportedError
 from paretune.core.task import Task, as_arrays
-from paretune.infrastructure.formats import _counts, _export, _graph
+from paretune.infrastructure.formats import (
+    _container,
+    _counts,
+    _encoding,
+    _export,
+    _graph,
+)
 from paretune.infrastructure.formats import torch as torch_format
 
 FORMAT = "onnx"
@@ -25,7 +31,8 @@ def from_torch(candidate: Candidate, task: Task) -> Candidate:
     """The candidate as an ONNX graph.
 
     Batch normalisation is folded into convolutions, shapes are inferred, nodes are
-    named "<module path>/<operator>". Axis 0 of the inputs is dynamic, and so are
+    named "<module path>/<operator>". A weight that is 0 stays the one 0: -0.0, which
+    folding may make of it, becomes 0.0. Axis 0 of the inputs is dynamic, and so are
     other axes that differ among the first calibration batches.
 
     Args:
@@ -38,6 +45,7 @@ def from_torch(candidate: Candidate, task: Task) -> Candidate:
     model = _export.export(cast(nn.Module, candidate.model), task)
     _graph.name_parts(model, "model")
     _graph.strip(model, keep_shapes=True)
+    _encoding.without_minus_zero(model)
     model = onnx.shape_inference.infer_shapes(model)
     return Candidate(model, FORMAT, candidate.traits, candidate.lineage)
 
@@ -95,8 +103,12 @@ def load(folder: Path, task: Task) -> Candidate:
 def write(candidate: Candidate, task: Task, path: Path) -> Artifact:
     """One deployable file, weights inside, nothing in it that no runtime reads.
 
+    Each weight is kept in the smallest form that gives the same bits, if that is
+    much smaller than its plain values; a runtime restores it when it loads the file.
+
     Args:
-        candidate: an onnx one.
+        candidate: an onnx one; with the trait "entropy_coded" its file is marked as
+            one that travels packed.
         task: the model that the candidate comes from.
         path: the file to write, or a folder that gets `model.onnx`.
 
@@ -108,6 +120,11 @@ def write(candidate: Candidate, task: Task, path: Path) -> Artifact:
     _graph.strip(model, keep_shapes=False)
     _graph.tie(model)
     _graph.compact(model)
+    packed = "entropy_coded" in candidate.traits
+    _encoding.encode(model, packed)
+    if packed:
+        key, value = _container.MARK
+        model.metadata_props.add(key=key, value=value)
     content = _bytes(model)
     path = path / f"model{SUFFIX}" if path.is_dir() else path
     path.write_bytes(content)
@@ -159,6 +176,8 @@ def write_empty(path: Path) -> Artifact:
 def open_artifact(path: Path, resolve: Any) -> Candidate:
     """The candidate in a file that `write` wrote; its lineage is not in there.
 
+    Its weights are plain values again, under their names in the file.
+
     Args:
         path: the file.
         resolve: for formats whose files need the task; not called.
@@ -166,7 +185,9 @@ def open_artifact(path: Path, resolve: Any) -> Candidate:
     Raises:
         StoreError: the file is missing or damaged.
     """
-    return Candidate(_read(path), FORMAT)
+    model = _read(path)
+    _encoding.decode(model)
+    return Candidate(model, FORMAT)
 
 
 def _read(path: Path) -> onnx.ModelProto:

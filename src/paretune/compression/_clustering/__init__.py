@@ -1,0 +1,1 @@
+"""What weight clustering and the tuning of its values are made of."""
