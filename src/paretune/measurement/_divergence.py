@@ -30,6 +30,7 @@ EXPLAINED = 3.0
 FLOAT = 1e-4  # of the usual channel's size: the order of additions
 HALF = 4e-3  # where the arithmetic is in 16 bits
 CUT = 0.5  # of an activation's size; entropy calibration cuts off 0.17 and more
+HIDDEN = 0.5  # of the error is left without a layer's factors, if it has any
 SAMPLES = 32
 VALUES = 2**24  # of a graph at once, all samples together
 
@@ -102,22 +103,56 @@ def look(artifact: Any, source: Any, inputs: Arrays) -> Look:
             return Look(first, 0)
         judged = sum(layer.mapped for layer in compared)
         apart = sum(_beside_gain(layer) for layer in compared if layer.mapped)
+        wrong, gained = None, False
         if apart > 1.01 * before + FLOAT**2:
-            return Look(first, judged)  # what reads it doesn't take the factor back
-        for layer in _in_order(roundings, compared, inputs):
-            if isinstance(layer, _rounding.Rounding):
-                wrong = _of_rounding(layer)
-            else:
-                wrong = _of_layer(layer, gains.get(layer.output))
-                free = layer.output not in outputs | gains.keys()
-                if wrong and free and (gain := _gain(layer)) is not None:
-                    first, before = first or wrong, apart
-                    gains[layer.output] = gain
-                    break
-            if wrong:
-                return Look(first or wrong, judged)
+            wrong = first  # what reads it doesn't take the factor back
         else:
+            for layer in _in_order(roundings, compared, inputs):
+                if isinstance(layer, _rounding.Rounding):
+                    wrong = _of_rounding(layer)
+                else:
+                    wrong = _of_layer(layer, gains.get(layer.output))
+                    free = layer.output not in outputs | gains.keys()
+                    if wrong and free and (gain := _gain(layer)) is not None:
+                        first, before = first or wrong, apart
+                        gains[layer.output] = gain
+                        gained = True
+                if wrong:
+                    break
+        if wrong is None:
             return Look(None, judged)
+        if not gained:
+            first, before = first or wrong, np.inf
+            if not (more := _with_hidden(compared, gains, outputs)):
+                return Look(first, judged)
+            gains = more
+
+
+def _with_hidden(
+    compared: list[Comparison], gains: dict[str, np.ndarray], outputs: set[str]
+) -> dict[str, np.ndarray]:
+    """The factors, with that of the first layer that hid one; nothing if none did.
+
+    Where rounding explains much, as with weights of 4 bits, a layer passes with or
+    without its factor, and the one that takes it back is found wrong in its place.
+    What was found out after that layer was found with the wrong inputs, and is dropped.
+    """
+    known: dict[str, np.ndarray] = {}
+    for layer in compared:
+        value = layer.output
+        if value in gains:
+            known[value] = gains[value]
+        elif layer.mapped and value not in outputs:
+            gain = _gain(layer)
+            if gain is not None and _beside_gain(layer) < HIDDEN * _whole(layer):
+                return known | {value: gain}
+    return {}
+
+
+def _whole(layer: Comparison) -> float:
+    """The squared relative error, factors and all."""
+    wanted, got = _inside(layer)
+    return float(((wanted - got) ** 2).sum() / max((got**2).sum(), 1e-30))
 
 
 def _few(source: Any, inputs: Arrays) -> Arrays:
@@ -202,16 +237,21 @@ def _channels(layer: Comparison, gain: np.ndarray | None) -> tuple[np.ndarray, .
     return tuple(np.clip(a, low, high) for a in found)
 
 
+def _inside(layer: Comparison) -> tuple[np.ndarray, np.ndarray]:
+    """Wanted and got by channel, with 0 for both where the range cuts got off."""
+    wanted, got, *_ = _channels(replace(layer, ends=None), None)
+    if layer.ends is None:
+        return wanted, got
+    low, high = layer.ends
+    inside = (got > np.min(low)) & (got < np.max(high))
+    return np.where(inside, wanted, 0.0), np.where(inside, got, 0.0)
+
+
 def _gain(layer: Comparison) -> np.ndarray | None:
     """The factors by which the channels are larger, if that is all that differs."""
     if layer.got.shape != layer.wanted.shape or layer.wanted.ndim < 2:
         return None
-    wanted, got, *_ = _channels(layer, None)
-    if layer.ends is not None:  # what the range cuts off must not count
-        wanted, *_ = _channels(replace(layer, ends=None), None)
-        low, high = layer.ends
-        inside = (got > np.min(low)) & (got < np.max(high))
-        wanted, got = np.where(inside, wanted, 0.0), np.where(inside, got, 0.0)
+    wanted, got = _inside(layer)
     power = (wanted**2).sum(1)
     gain = np.where(power > 0, (wanted * got).sum(1) / np.maximum(power, 1e-30), 1.0)
     if not np.isfinite(gain).all() or (gain <= 0).any():
@@ -223,7 +263,7 @@ def _beside_gain(layer: Comparison) -> float:
     """The squared relative error that is left when each channel's factor is let go."""
     if layer.got.shape != layer.wanted.shape:
         return 0.0
-    wanted, got, *_ = _channels(layer, None)
+    wanted, got = _inside(layer)
     power, cross = (wanted**2).sum(1), (wanted * got).sum(1)
     left = (got**2).sum(1) - cross**2 / np.maximum(power, 1e-30)
     return float(max(left.sum(), 0.0) / max((got**2).sum(), 1e-30))

@@ -46,27 +46,13 @@ def ranges(
         TaskError: the calibration split is empty.
         UnsupportedError: a tensor takes a value that is not finite.
     """
-    inputs = {i.name for i in model.graph.input}
-    names = sorted(set(tensors) - inputs) or [model.graph.output[0].name]
-    session = _session(model, names, run.threads)
-    seen: dict[str, _Seen] = {name: _Seen() for name in sorted(tensors)}
+    found: dict[str, _Seen] = {name: _Seen() for name in sorted(tensors)}
     rng = np.random.default_rng(run.seed)
     quota = 0 if method == "minmax" else max(1, KEPT // -(-samples // CHUNK))
-    fixed = [d for i in session.get_inputs() for d in i.shape[:1] if isinstance(d, int)]
-    done = 0
-    for feed in _chunks(run, samples, min([CHUNK, *fixed])):
-        run.give_way()
-        run.progress("calibrate", done / samples)
-        values = dict(zip(names, session.run(names, feed), strict=True))
-        for name, own in seen.items():
-            own.add(values[name] if name in values else feed[name], quota, rng)
-        done += len(next(iter(feed.values())))
-    if not done:
-        raise TaskError(
-            "data-too-small",
-            "batches('calibration') gave no sample; static int8 needs at least one.",
-        )
-    for name, own in seen.items():
+    for values in seen(model, tensors, run, samples):
+        for name, own in found.items():
+            own.add(values[name], quota, rng)
+    for name, own in found.items():
         if not np.isfinite([own.low, own.high]).all():
             raise UnsupportedError(
                 "calibration-nonfinite",
@@ -74,7 +60,65 @@ def ranges(
                 "before it in float.",
             )
     pick = {"minmax": _Seen.whole, "percentile": _Seen.most, "entropy": _Seen.least}
-    return {name: pick[method](own) for name, own in seen.items()}
+    return {name: pick[method](own) for name, own in found.items()}
+
+
+def peaks(
+    model: onnx.ModelProto, tensors: Collection[str], run: Run, samples: int
+) -> dict[str, np.ndarray]:
+    """The largest magnitude of each channel, (channels,), on the last axis."""
+    found: dict[str, np.ndarray] = {}
+    for values in seen(model, tensors, run, samples):
+        for name in tensors:
+            flat = np.abs(values[name]).reshape(-1, values[name].shape[-1])
+            own = flat.max(0)
+            found[name] = np.maximum(found[name], own) if name in found else own
+    return found
+
+
+def seen(
+    model: onnx.ModelProto, tensors: Collection[str], run: Run, samples: int
+) -> Iterator[Arrays]:
+    """The tensors by name, on some calibration samples after the others.
+
+    Args:
+        model: a graph with shapes inferred.
+        tensors: names of values in it, and of its inputs.
+        run: gives the calibration split and the threads.
+        samples: how many to look at, as far as there are so many.
+
+    Raises:
+        TaskError: the calibration split is empty.
+    """
+    inputs = {i.name for i in model.graph.input}
+    names = sorted(set(tensors) - inputs) or [model.graph.output[0].name]
+    session = _session(model, names, run.threads)
+    for feed in feeds(model, run, samples):
+        yield feed | dict(zip(names, session.run(names, feed), strict=True))
+
+
+def feeds(model: onnx.ModelProto, run: Run, samples: int) -> Iterator[Arrays]:
+    """The inputs of the first calibration samples, `CHUNK` or fewer at a time.
+
+    Raises:
+        TaskError: the calibration split is empty.
+    """
+    fixed = [
+        v.type.tensor_type.shape.dim[0].dim_value
+        for v in model.graph.input
+        if v.type.tensor_type.shape.dim and v.type.tensor_type.shape.dim[0].dim_value
+    ]
+    done = 0
+    for feed in _chunks(run, samples, min([CHUNK, *fixed])):
+        run.give_way()
+        run.progress("calibrate", done / samples)
+        yield feed
+        done += len(next(iter(feed.values())))
+    if not done:
+        raise TaskError(
+            "data-too-small",
+            "batches('calibration') gave no sample; static int8 needs at least one.",
+        )
 
 
 class _Seen:
