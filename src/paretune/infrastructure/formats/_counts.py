@@ -27,6 +27,8 @@ _GRIDS = {
     "QGemm": (1, 2, 4, 5, 7, 8),
     "ConvInteger": (2, 3),
     "MatMulInteger": (2, 3),
+    "MatMulNBits": (2, 3),
+    "GatherBlockQuantized": (2, 3),
 }
 # INT64 and BOOL hold shapes, indices and masks.
 _WEIGHT_TYPES = frozenset(
@@ -44,12 +46,22 @@ def parameters(model: onnx.ModelProto) -> int:
     total = 0
     for graph in graphs(model.graph):
         grids = set(_grids(graph))
+        padded = {
+            node.input[1]: attribute(node, "N") * attribute(node, "K")
+            for node in graph.node
+            if node.op_type == "MatMulNBits"
+        }
         total += sum(
-            math.prod(i.dims)
+            padded.get(i.name, math.prod(i.dims))
             for i in graph.initializer
             if i.data_type in _WEIGHT_TYPES and i.dims and i.name not in grids
         )
     return total
+
+
+def attribute(node: onnx.NodeProto, name: str, default: int = 0) -> int:
+    """An attribute that is a whole number."""
+    return next((a.i for a in node.attribute if a.name == name), default)
 
 
 def _grids(graph: onnx.GraphProto) -> Iterator[str]:
@@ -146,6 +158,8 @@ def _of_node(node: onnx.NodeProto, known: Shapes) -> int:
         return math.prod(known[node.input[0]]) * math.prod(weight[1:])
     if kind in _PRODUCTS:
         return math.prod(known[node.output[0]]) * known[node.input[0]][-1]
+    if kind == "MatMulNBits":
+        return math.prod(known[node.output[0]]) * attribute(node, "K")
     if kind in _GEMMS:
         left, right = (known[node.input[i]] for i in (0, _GEMMS[kind]))
         flags = {a.name: a.i for a in node.attribute}

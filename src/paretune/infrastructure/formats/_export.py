@@ -24,7 +24,10 @@ from paretune.infrastructure.formats import torch as torch_format
 BATCHES_LOOKED_AT = 8
 _REGISTRIES: dict[tuple[Any, ...], Any] = {}
 _ROWS = (3, 5, 7, 11, 13, 17, 19)
-_NOISY = ("torch", "torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
+_NOISY = (
+    *("torch", "torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir"),
+    "torchao",
+)
 _OPERATOR = re.compile(r"OpOverload\(op='([\w.:]+)'")
 _STATIC = re.compile(
     r"a static shape of (\d+) for dimension inputs\['arrays'\]\[(\d+)\]\.shape\[(\d+)\]"
@@ -58,16 +61,16 @@ def export(model: nn.Module, task: Task) -> onnx.ModelProto:
         UnsupportedError: names the operator and the layer that ONNX can't hold.
         TaskError: the model's inputs or outputs are not arrays.
     """
-    structure, example, axes = _example(task)
-    tensors = [torch_format.tensors(a) for a in example.values()]
+    structure, arrays, axes = example(task)
+    tensors = [torch_format.tensors(a) for a in arrays.values()]
     flat = Flat(model, structure).eval()
     with torch.inference_mode():
-        inputs = like(structure, dict(zip(example, tensors, strict=True)))
+        inputs = like(structure, dict(zip(arrays, tensors, strict=True)))
         outputs = list(as_arrays(torch_format.call(model, inputs), "output"))
     dynamic = tuple(
-        dict.fromkeys(axes[name], torch.export.Dim.DYNAMIC) for name in example
+        dict.fromkeys(axes[name], torch.export.Dim.DYNAMIC) for name in arrays
     )
-    with _quiet(), _remembered(), torch_format.plain_attention():
+    with quiet(), _remembered(), torch_format.plain_attention():
         # Importing it takes most of a second, which only an export should pay.
         from paretune.infrastructure.formats._attention import TRANSLATIONS
 
@@ -77,7 +80,7 @@ def export(model: nn.Module, task: Task) -> onnx.ModelProto:
                 tuple(tensors),
                 dynamo=True,
                 dynamic_shapes=(dynamic,),
-                input_names=list(example),
+                input_names=list(arrays),
                 output_names=outputs,
                 custom_translation_table=TRANSLATIONS,
                 optimize=True,
@@ -86,7 +89,7 @@ def export(model: nn.Module, task: Task) -> onnx.ModelProto:
         except MemoryError:
             raise
         except Exception as error:
-            _explain(error, list(example))
+            _explain(error, list(arrays))
     assert program is not None and program.exported_program is not None
     graph = cast(onnx.ModelProto, program.model_proto)
     limits = {
@@ -97,7 +100,7 @@ def export(model: nn.Module, task: Task) -> onnx.ModelProto:
     return graph
 
 
-def _example(task: Task) -> tuple[Any, dict[str, Any], dict[str, dict[int, str]]]:
+def example(task: Task) -> tuple[Any, dict[str, Any], dict[str, dict[int, str]]]:
     """(structure of the inputs, arrays to trace with, {input: {axis: its name}})."""
     batches = [
         inputs
@@ -127,11 +130,11 @@ def _example(task: Task) -> tuple[Any, dict[str, Any], dict[str, dict[int, str]]
     chosen = max(range(len(seen)), key=lambda i: len(varying[i]))
     # The tracer takes sizes that agree in the example for one and the same.
     rows = next(r for r in _ROWS if r not in varying[chosen])
-    example = {
+    arrays = {
         name: np.resize(array[: min(rows, len(array))], (rows, *array.shape[1:]))
         for name, array in seen[chosen].items()
     }
-    return batches[chosen], example, axes
+    return batches[chosen], arrays, axes
 
 
 def _name_axes(
@@ -245,7 +248,7 @@ def _remembered() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]
     try:

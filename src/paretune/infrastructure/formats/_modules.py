@@ -93,7 +93,11 @@ def replacements(
     first: dict[int, str] = {}
     inside: tuple[str, ...] = ()
     for name, module in new.items():  # a module comes before those inside it
-        if name.startswith(inside) or name not in old or type(module) is type(old[name]):
+        if (
+            name.startswith(inside)
+            or name not in old
+            or type(module) is type(old[name])
+        ):
             continue
         if not name:
             raise UnsupportedError("edit", "the model itself can't be replaced.")

@@ -36,7 +36,12 @@ _SECOND = frozenset(
         *("InstanceNormalization", "GroupNormalization"),
     }
 )
-_LAST = frozenset({"MatMul", "Gemm", "Gather", "LayerNormalization", "MatMulInteger"})
+_LAST = frozenset(
+    {
+        *("MatMul", "Gemm", "Gather", "LayerNormalization", "MatMulInteger"),
+        *("MatMulNBits", "GatherBlockQuantized"),
+    }
+)
 
 
 def layer_names(

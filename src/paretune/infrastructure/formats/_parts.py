@@ -21,12 +21,13 @@ FORMATS = frozenset(
 WEIGHTED = frozenset(
     {
         *("Conv", "ConvTranspose", "ConvInteger", "Gemm", "MatMul", "MatMulInteger"),
-        *("MatMulNBits", "Gather", "LSTM", "GRU", "DynamicQuantizeLSTM"),
+        *("MatMulNBits", "Gather", "GatherBlockQuantized"),
+        *("LSTM", "GRU", "DynamicQuantizeLSTM"),
     }
 )
 _FAMILIES = (
     *("QLinear", "Nhwc", "FusedConv", "DynamicQuantize", "Fused"),
-    *("Integer", "NBits"),
+    *("Integer", "NBits", "BlockQuantized"),
 )
 
 

@@ -70,12 +70,16 @@ def plain(
         reads = {v for n in theirs for v in n.input}
         coarse = {n.input[0] for n in theirs if n.op_type in _segments.QUANTIZERS}
         coarsest[value] = _inner_step(quantized, theirs, coarse - stops)
+        blocks = {n.input[0]: _block(n) for n in theirs if _block(n)}
         # Where 8-bit numbers go on without a float between, so must this segment.
         mine = _segments.segment(source, value, (stops & reads) - {value})
         names: dict[str, str] = {}
         narrowed = []
         for name in {v for n in mine for v in n.input if v}:
-            if name in coarse and name in rounded:
+            if name in blocks and name in given:
+                names[name] = f"{name}{ROUNDED}{blocks[name]}"
+                feeds[names[name]] = _steps.by_blocks(given[name], blocks[name])
+            elif name in coarse and name in rounded:
                 names[name] = name + ROUNDED
                 feeds[names[name]] = rounded[name]
             elif name in given and name in reads:
@@ -111,6 +115,13 @@ def plain(
         if arrays:
             answers[value] = tuple(arrays)
     return answers, mapped
+
+
+def _block(node: onnx.NodeProto) -> int:
+    """How many inputs share a scale in a product that rounds them itself; or 0."""
+    own = {a.name: a.i for a in node.attribute}
+    in_8_bits = own.get("accuracy_level") == _steps.IN_8_BITS
+    return own["block_size"] if node.op_type == "MatMulNBits" and in_8_bits else 0
 
 
 def _tries(values: np.ndarray, axis: int) -> int:

@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import onnx
 
+from paretune.infrastructure.formats import _encoding
+
 ENDING = "_kernel_time"
 BLOCKED = "_nchwc"  # the runtime names a convolution in blocks after its result
 BETWEEN = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"}
 )
 MOVES = frozenset({"ReorderInput", "ReorderOutput", "Transpose"})
+# Their weights are in blocks; how many bits they have is in the graph alone.
+IN_BLOCKS = frozenset({"MatMulNBits", "GatherBlockQuantized"})
 EIGHT_BITS = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "DynamicQuantize")
 
 
@@ -55,7 +59,7 @@ class Timed:
 
         Integers of a lookup or a shape say nothing where floats go in as well.
         """
-        if self.op == "MatMulNBits":
+        if self.op in IN_BLOCKS:
             return "int4"
         narrow = {"int8", "uint8"}.intersection(self.types)
         if self.op not in BETWEEN and (narrow or self.op.startswith(EIGHT_BITS)):
@@ -132,7 +136,9 @@ def anchors(artifact: Path, optimised: Path) -> dict[str, list[tuple[str, ...]]]
     """
     if not optimised.is_file():
         return {}
-    before = onnx.load_model(artifact, load_external_data=False).graph
+    loaded = onnx.load_model(artifact, load_external_data=False)
+    _encoding.decode(loaded)
+    before = loaded.graph
     after = onnx.load_model(optimised, load_external_data=False).graph
     made = {value for node in before.node for value in node.output if value}
     weights = {i.name for i in before.initializer}
@@ -144,6 +150,19 @@ def anchors(artifact: Path, optimised: Path) -> dict[str, list[tuple[str, ...]]]
         own += [named] if named in made and named not in own else []
         found.setdefault(node.name or node.op_type, []).append(tuple(own))
     return found
+
+
+def in_bytes(artifact: Path) -> set[str]:
+    """Names in the artifact of weights in blocks of 8 bits, not 4."""
+    graph = onnx.load_model(artifact, load_external_data=False).graph
+    return {
+        v
+        for node in graph.node
+        if node.op_type in IN_BLOCKS
+        and any(a.name == "bits" and a.i == 8 for a in node.attribute)
+        for v in (*node.input, *node.output, node.name)
+        if v
+    }
 
 
 def values_of(

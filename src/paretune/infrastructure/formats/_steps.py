@@ -15,6 +15,11 @@ _THROUGH = frozenset(
 )
 
 
+# Operators that take weights in blocks: which input of theirs, and of the float one.
+BLOCKED = {"MatMulNBits": (1, 1), "GatherBlockQuantized": (0, 0)}
+IN_8_BITS = 4  # the accuracy level at which products round their inputs
+
+
 @dataclass(frozen=True)
 class Halved:
     """Weights stored as floats of fewer bits."""
@@ -120,8 +125,15 @@ def roundings(
     makers = {v: n for n in quantized.graph.node for v in n.output}
     places: dict[str, set[str]] = {name: set() for name in floats}
     by_name = {n.name: n for n in quantized.graph.node}
+    found: dict[str, dict[str, Rounding]] = {}
     for node in source.graph.node:
         twin = by_name.get(node.name)
+        if twin is not None and twin.op_type in BLOCKED:
+            own, its = BLOCKED[twin.op_type]
+            name, origin = node.input[its], twin.input[own]
+            if name in floats and origin in constants:
+                steps = _in_blocks(node, twin, constants)
+                found.setdefault(name, {})[origin] = steps
         if twin is None or twin.op_type != node.op_type:
             continue
         for name, other in zip(node.input, twin.input, strict=False):
@@ -130,12 +142,53 @@ def roundings(
     for name in floats:
         for base in (name, f"{name}_Transposed"):
             places[name].update({f"{base}_quantized", f"{base}_float16"})
-    found: dict[str, dict[str, Rounding]] = {}
     for name, origins in places.items():
-        for origin in origins & constants.keys():
+        for origin in origins & constants.keys() - found.get(name, {}).keys():
             if rounding := _rounding(quantized, constants, origin):
                 found.setdefault(name, {})[origin] = rounding
     return found
+
+
+def by_blocks(values: np.ndarray, block: int) -> np.ndarray:
+    """Values as a product with weights in blocks takes them: 8 bits, a scale a block.
+
+    Args:
+        values: floats; blocks are along the last axis.
+        block: how many share a scale.
+    """
+    size = values.shape[-1]
+    count = -(-size // block)
+    fill = [(0, 0)] * (values.ndim - 1) + [(0, count * block - size)]
+    wide = np.pad(values.astype(np.float64), fill)
+    wide = wide.reshape(*values.shape[:-1], count, block)
+    step = np.maximum(np.abs(wide).max(-1, keepdims=True) / 127, 1e-30)
+    found = (np.round(wide / step) * step).reshape(*values.shape[:-1], -1)
+    rounded: np.ndarray = found[..., :size].astype(values.dtype)
+    return rounded
+
+
+def _in_blocks(
+    node: onnx.NodeProto, twin: onnx.NodeProto, constants: Mapping[str, np.ndarray]
+) -> Stepped:
+    """How a layer's weights were rounded that are in blocks now.
+
+    Args:
+        node: of the float graph.
+        twin: of the quantized one.
+        constants: of the quantized graph.
+    """
+    given = {a.name: a.i for a in twin.attribute}
+    stored = constants[twin.input[BLOCKED[twin.op_type][0]]]
+    if twin.op_type == "MatMulNBits":
+        shape = (given["N"], given["K"])
+        low, high = 0.0, 2.0 ** given.get("bits", 4) - 1
+        crossed = any(a.name == "transB" and a.i for a in node.attribute)
+        flipped = not (node.op_type == "Gemm" and crossed)
+    else:
+        shape, flipped = stored.shape, False
+        low, high = _segments.limits(stored.dtype)
+    scale = constants[twin.input[2]].reshape(shape[0], -1)
+    return Stepped(shape, scale, 1, given["block_size"], low, high, flipped)
 
 
 def _origin(name: str, makers: Mapping[str, onnx.NodeProto]) -> str:
@@ -152,8 +205,11 @@ def _rounding(
         return Halved(stored.dtype) if stored.dtype.itemsize < 4 else None
     base = origin.removesuffix("_quantized")
     scale, axis, block = constants.get(f"{base}_scale"), -1, 0
+    makers = {v: n for n in quantized.graph.node for v in n.output}
     for node in quantized.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] == origin:
+        if node.op_type == "DequantizeLinear" and (
+            _origin(node.input[0], makers) == origin
+        ):
             scale = constants.get(node.input[1])
             axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
             block = next((a.i for a in node.attribute if a.name == "block_size"), 0)

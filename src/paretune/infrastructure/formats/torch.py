@@ -142,6 +142,21 @@ def count(candidate: Candidate, task: Task) -> dict[str, int]:
     }
 
 
+def zeros(candidate: Candidate) -> float:
+    """The share of its weights that are exactly 0; of matrices alone, no biases.
+
+    Example:
+        >>> model = nn.Linear(4, 4)
+        >>> with torch.no_grad():
+        ...     _ = model.weight.copy_(torch.eye(4))
+        >>> zeros(Candidate(model, "torch"))
+        0.75
+    """
+    weights = [p for p in candidate.model.parameters() if p.dim() > 1]
+    total = sum(p.numel() for p in weights)
+    return sum(int((p == 0).sum()) for p in weights) / total if total else 0.0
+
+
 def save(candidate: Candidate, task: Task, folder: Path) -> None:
     """Writes edits.json, weights.safetensors and candidate.json into `folder`.
 
@@ -246,4 +261,5 @@ __all__ = [
     "seed",
     "tensors",
     "write",
+    "zeros",
 ]

@@ -77,6 +77,7 @@ class OnnxRuntime(Runtime):
             with contextlib.suppress(UnsupportedError):  # too large a graph to write
                 _session(artifact.path, options)
             known = _profile.anchors(artifact.path, optimised)
+            wide = _profile.in_bytes(artifact.path)
             options = _options(target)
             options.enable_profiling = True
             options.profile_file_prefix = str(calls_file)
@@ -94,7 +95,15 @@ class OnnxRuntime(Runtime):
         values = _profile.values_of(operators, known)
         return tuple(
             OperatorTime(
-                o.name, o.op, max(least, seconds - each), o.dtype, o.kind, own, least
+                o.name,
+                o.op,
+                max(least, seconds - each),
+                "int8"
+                if o.op in _profile.IN_BLOCKS and wide.intersection((o.name, *own))
+                else o.dtype,
+                o.kind,
+                own,
+                least,
             )
             for o, seconds, own in zip(operators, raw, values, strict=True)
         )
