@@ -1,6 +1,8 @@
 """Every command as one call: what `paretune` does, from Python."""
 
 from paretune.api._files import compare, measure
+from paretune.api._labels import SECONDS as LABEL_SECONDS
+from paretune.api._labels import labels, write_labels
 from paretune.api._search import apply, optimize
 from paretune.api._study import (
     certified,
@@ -14,17 +16,20 @@ from paretune.api._study import (
 from paretune.api._why import explained, why
 
 __all__ = [
+    "LABEL_SECONDS",
     "apply",
     "certified",
     "certify",
     "compare",
     "explained",
     "export",
+    "labels",
     "load",
     "measure",
     "optimize",
     "pick",
     "why",
+    "write_labels",
     "write_report",
     "writing",
 ]

@@ -188,6 +188,13 @@ class Bench(Site):
                 give_way()
         return {"measurements": found}
 
+    def labels(self, **asks: Any) -> dict[str, Any]:
+        """A piece of work on what labels are worth; see `engine.labels.work.answer`."""
+        from paretune.engine.labels.work import answer
+
+        with Quiet().working() as give_way:
+            return answer(self.task, self.target, give_way, self.progress, **asks)
+
     def explain(
         self,
         member: Mapping[str, Any],

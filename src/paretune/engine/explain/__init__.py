@@ -182,9 +182,7 @@ class _Named:
 
     @cached_property
     def model(self) -> Any:
-        import onnx
-
-        return onnx.load_model(self.artifact.path)
+        return formats("onnx").open_artifact(self.artifact.path, None).model
 
     @cached_property
     def names(self) -> Sequence[str]:

@@ -107,14 +107,12 @@ def pruned(
         {"layers": [{"layer", "before", "after", "effect"}], "samples", "judged"},
         the largest share of channels lost first.
     """
-    import onnx
-
-    from paretune.infrastructure.formats import _parts
+    from paretune.infrastructure.formats import _parts, onnx
 
     source = states.shape
     if source is None:
         return _gone(states)
-    model = onnx.load_model(baseline.path)
+    model = onnx.open_artifact(baseline.path, None).model
     before = _parts.channels(model, _parts.names(model))
     after = _parts.channels(source.model, _parts.names(source.model))
     shrunk = {

@@ -186,9 +186,9 @@ def _owners(
 
     if arm.artifact.format != "onnx":
         return [_parts.layer(o.name) for o in operators], {}
-    import onnx
+    from paretune.infrastructure.formats import onnx
 
-    model = onnx.load_model(arm.artifact.path)
+    model = onnx.open_artifact(arm.artifact.path, None).model
     found = _parts.parts(model, arm.names or _parts.names(model))
     given = [(o.name, o.op, o.kind, o.values) for o in operators]
     return _parts.operator_layers(found, given), found.weighted

@@ -1,0 +1,1 @@
+"""Augmentation of whole batches of tensors, drawn from torch's global generator."""

@@ -1,0 +1,57 @@
+"""Two samples blended into one: mixup, and cutmix."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paretune.core.task import pick
+from paretune.infrastructure.formats._mixed import Mixed
+from paretune.learning._augment.policy import fields
+
+
+def mix(inputs: Any, targets: Any, how: str, alpha: float) -> tuple[Any, Any]:
+    """A batch blended with itself in another order, and its targets in shares.
+
+    Args:
+        inputs: a batch of tensors; every field is blended alike.
+        targets: of the batch.
+        how: "mixup", "cutmix", or "both": one or the other, batch by batch.
+        alpha: of the beta distribution of the shares.
+    """
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    if how == "both":
+        how = "mixup" if float(torch.rand(())) < 0.5 else "cutmix"
+    tensors = fields(inputs)
+    count = len(next(iter(tensors.values())))
+    partner = torch.randperm(count)
+    if how == "mixup":
+        blended = {k: torch.lerp(t[partner], t, share) for k, t in tensors.items()}
+    else:
+        # The largest field has the place; the others are cut to the same share.
+        inside = {k: _inside(t, share) for k, t in tensors.items()}
+        blended = {k: torch.where(inside[k], t[partner], t) for k, t in tensors.items()}
+        share = 1 - float(next(iter(inside.values())).float().mean())
+    made: Any = blended
+    if isinstance(inputs, Tensor):
+        (made,) = blended.values()
+    elif not isinstance(inputs, dict):
+        made = tuple(blended.values())
+    return made, Mixed(targets, pick(targets, partner), share)
+
+
+def _inside(tensor: Tensor, share: float) -> Tensor:
+    """True in a rectangle (or stretch) of about 1 - share, of all samples alike."""
+    sides = tensor.shape[2:] if tensor.is_floating_point() else tensor.shape[1:]
+    part = (1 - share) ** (1 / max(1, len(sides)))
+    inside = torch.ones(sides, dtype=torch.bool)
+    for axis, length in enumerate(sides):
+        size = min(length, round(part * length))
+        start = math.floor(float(torch.rand(())) * (length - size + 1))
+        places = torch.arange(length)
+        one = (places >= start) & (places < start + size)
+        inside &= one.view(-1, *[1] * (len(sides) - axis - 1))
+    return inside
