@@ -9,10 +9,12 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from paretune import catalog
 
 ROOT = Path(__file__).parents[1]
+HEAD = ("| what | figure | goal | |", "|---|---|---|---|")
 
 
 def main() -> None:
@@ -21,6 +23,8 @@ def main() -> None:
     text = put(text, "catalogue", catalogue())
     text = put(text, "figures", figures())
     path.write_text(text)
+    title = "# Every figure that was measured\n\nGenerated from `bench/results`.\n\n"
+    (ROOT / "docs" / "figures.md").write_text(f"{title}{every()}\n")
 
 
 def put(text: str, name: str, content: str) -> str:
@@ -49,16 +53,38 @@ def catalogue() -> str:
 
 
 def figures() -> str:
-    """A table of every figure in bench/results, met or not."""
-    rows = ["| what | figure | goal | |", "|---|---|---|---|"]
-    for path in sorted((ROOT / "bench" / "results").glob("*.json")):
-        for figure in json.loads(path.read_text())["figures"]:
-            met = "met" if figure["met"] else "**missed**"
-            value = f"{figure['value']:.3g} {figure['unit']}".strip()
-            if figure["low"] != figure["high"]:
-                value += f" ({figure['low']:.3g}–{figure['high']:.3g})"
-            rows.append(f"| {figure['what']} | {value} | {figure['goal']} | {met} |")
+    """What the techniques do, and how many goals of the other benchmarks were met."""
+    found = {p.stem: json.loads(p.read_text())["figures"] for p in results()}
+    rows = [*HEAD, *map(row, found.pop("techniques", []))]
+    for name, some in found.items():
+        missed = [f["what"] for f in some if not f["met"]]
+        told = f"; missed: {'; '.join(missed)}" if missed else ""
+        met = len(some) - len(missed)
+        rows.append(f"| `bench.{name}` | {met} of {len(some)} goals met{told} | | |")
     return "\n".join(rows)
+
+
+def every() -> str:
+    """Each figure of each benchmark, met or not."""
+    parts = []
+    for path in results():
+        some = json.loads(path.read_text())["figures"]
+        parts.append("\n".join([f"## bench.{path.stem}", "", *HEAD, *map(row, some)]))
+    return "\n\n".join(parts)
+
+
+def row(figure: dict[str, Any]) -> str:
+    """A line of a table."""
+    met = "met" if figure["met"] else "**missed**"
+    value = f"{figure['value']:.3g} {figure['unit']}".strip()
+    if figure["low"] != figure["high"]:
+        value += f" ({figure['low']:.3g}–{figure['high']:.3g})"
+    what = figure["what"].replace("|", "\\|")
+    return f"| {what} | {value} | {figure['goal']} | {met} |"
+
+
+def results() -> list[Path]:
+    return sorted((ROOT / "bench" / "results").glob("*.json"))
 
 
 if __name__ == "__main__":

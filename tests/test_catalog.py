@@ -139,7 +139,7 @@ domains = st.fixed_dictionaries(
 )
 nearly = st.sampled_from(sorted(catalog.TECHNIQUES)).flatmap(
     lambda name: st.dictionaries(
-        st.sampled_from(sorted(catalog.TECHNIQUES[name].domains())) | keys,
+        st.sampled_from(["seed", *catalog.TECHNIQUES[name].domains()]) | keys,
         anything | domains,
         max_size=3,
     ).map(lambda found: {**found, "technique": name})

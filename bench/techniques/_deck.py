@@ -196,5 +196,5 @@ def ratio(
     if entry.latency is None:
         return
     middle, low, high = entry.latency
-    met = high < 1.0 if most == 1.0 else middle <= most
+    met = high < 1.0 if most == 1.0 else high <= most
     results.figure(what, middle, goal, met, "", low, high)

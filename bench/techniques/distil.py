@@ -47,15 +47,19 @@ def run(results: Results, quick: bool) -> None:
             gains.append(100 * apart.value)
             ends.append((100 * apart.low, 100 * apart.high))
     if gains:
-        lows, highs = np.array(ends).T
+        mean = float(np.mean(gains))
+        # Seeds share the test samples, so their intervals don't make one of the mean:
+        # the lowest and the highest end of the three are shown.
+        low, high = (float(f([e[i] for e in ends])) for i, f in ((0, min), (1, max)))
         results.figure(
-            f"{name}: points that distillation adds, mean of {len(gains)} seeds",
-            float(np.mean(gains)),
+            f"{name}: points that distillation adds, mean of {len(gains)} seeds "
+            "(range of their intervals)",
+            mean,
             ">= 0.8, each interval above 0",
-            float(np.mean(gains)) >= 0.8 and bool((lows > 0).all()),
+            mean >= 0.8 and low > 0,
             "pt",
-            float(lows.min()),
-            float(highs.max()),
+            low,
+            high,
         )
         size = taught.times("size")
         results.figure(f"{name}: student, times smaller", size, ">= 8", size >= 8)

@@ -20,7 +20,7 @@ from paretune.core.technique import Run
 from paretune.infrastructure.formats import onnx as onnx_format
 from paretune.infrastructure.formats.torch import call, tensors
 from paretune.tasks.fashion import Fashion
-from tests.toys import TOYS, Classes, ConvNet, ResNet, TextNet
+from tests.toys import Classes, ConvNet, PairNet, ResNet, SignalNet, TextNet
 
 QUICK = {"epochs": 1, "learning_rate": 1e-3}
 
@@ -29,7 +29,7 @@ class Separable(Fashion):
     """Some images of `fashion` at half the size, a small net of separable layers."""
 
     name = "separable"
-    counts = {"train": 2000, "validation": 1000, "calibration": 256, "test": 128}
+    counts = {"train": 1500, "validation": 1000, "calibration": 256, "test": 128}
 
     def split(self, name):
         images, labels = super().split(name)
@@ -66,11 +66,11 @@ def separable() -> nn.Sequential:
 @functools.cache
 def weights() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    net, steps = separable().train(), 12 * 16
+    net, steps = separable().train(), 12 * 12
     images, labels = map(torch.from_numpy, Separable().split("train"))
     optimizer = torch.optim.AdamW(net.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, steps)
-    for _ in range(steps // 16):
+    for _ in range(steps // 12):
         for rows in torch.randperm(len(images)).split(125):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(net(images[rows]), labels[rows])
@@ -149,7 +149,7 @@ def test_the_file_decides_as_what_was_trained(bits):
     assert np.abs(file - training).mean() < 0.02 * np.abs(training).max()
 
 
-@pytest.mark.parametrize("bits", [8, 7, 4])
+@pytest.mark.parametrize("bits", [7, 4])
 def test_the_file_has_the_weights_that_were_trained(bits):
     task = ResNet()
     model = QuantizationAwareTraining(weight_bits=bits, **QUICK).on_torch(
@@ -240,7 +240,7 @@ def test_any_epsilon_and_factors_of_zero_are_simulated():
     )
 
 
-@pytest.mark.parametrize("make", [*TOYS.values(), Odd, Separable])
+@pytest.mark.parametrize("make", [ResNet, SignalNet, TextNet, PairNet, Odd])
 def test_the_same_values_are_rounded_as_in_the_file(make):
     task = make()
     sim = simulation.Simulation(task.model(), task, 8, 8)

@@ -245,7 +245,7 @@ def test_importance_is_taken_anew_on_what_is_left():
     assert sizes(again) == sizes(once)
 
 
-@pytest.mark.parametrize("task", [ConvNet(), ResNet(), TextNet()], ids=str)
+@pytest.mark.parametrize("task", [ConvNet(), ResNet(), TextNet()], ids=lambda t: t.name)
 def test_what_was_pruned_can_be_pruned_again(task, tmp_path):
     prune = StructuredPruning(ratio=0.3, round_to=1)
     once = prune.apply(Candidate(task.model(), "torch"), Run(task))
@@ -256,7 +256,7 @@ def test_what_was_pruned_can_be_pruned_again(task, tmp_path):
     assert torch.equal(answers(again, task), answers(twice.model, task))
 
 
-@pytest.mark.parametrize("task", [ConvNet(), ResNet(), TextNet()], ids=str)
+@pytest.mark.parametrize("task", [ConvNet(), ResNet(), TextNet()], ids=lambda t: t.name)
 @pytest.mark.parametrize("scope", ["uniform", "macs"])
 def test_chains_in_the_place_of_layers_are_pruned(task, scope, tmp_path):
     low_rank = LowRankFactorization(keep=0.6, round_to=4)

@@ -39,6 +39,16 @@ def base(toy: str, name: str) -> Candidate:
     return formats(name).from_torch(candidate, task)
 
 
+@functools.cache
+def ready(toy: str, technique: type[Technique]) -> Candidate:
+    """A candidate that has all that the technique needs."""
+    candidate = base(toy, technique.formats()[0])
+    for trait in sorted(technique.needs):
+        giver = next(t for t in TECHNIQUES.values() if trait in t.gives)
+        candidate = giver().apply(candidate, Run(TOYS[toy](), seed=3))
+    return candidate
+
+
 def outputs(candidate: Candidate, toy: str) -> dict[str, np.ndarray]:
     inputs = next(iter(TOYS[toy]().batches("validation")))[0]
     if candidate.format == "torch":
@@ -133,7 +143,7 @@ def test_it_works_on_a_copy_or_says_why_not(name, toy, seed, tmp_path: Path):
     bound = Recipe((technique(),)) if seed is None else drawn(free(technique), seed)
     (step,) = bound.steps
     task = TOYS[toy]()
-    candidate = base(toy, technique.formats()[0])
+    candidate = ready(toy, technique)
     before, answers = content(candidate), outputs(candidate, toy)
     try:
         result = step.apply(candidate, Run(task, seed=3))

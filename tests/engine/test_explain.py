@@ -346,6 +346,17 @@ def test_less_pruning_is_proposed_where_training_does_not_mend_it():
     assert found[2]["steps"][0]["ratio"] == 0.35
 
 
+def test_zeros_that_cost_are_to_be_made_up_for():
+    zeros = {"technique": "magnitude_pruning"}
+    steps = catalog.recipe([zeros, INT8]).to_json()
+    found = proposed(facts(magnitude_pruning=-0.2), steps)
+    assert found[0]["steps"][0]["criterion"] == "sparsegpt"
+    techniques = [s["technique"] for s in found[1]["steps"]]
+    assert techniques == ["magnitude_pruning", "distillation", INT8["technique"]]
+    trained = catalog.recipe([{**zeros, "criterion": "sparsegpt"}, TRAIN]).to_json()
+    assert proposed(facts(magnitude_pruning=-0.2), trained) == []
+
+
 def test_a_sensitive_layer_is_kept_in_float_beside_those_that_were():
     kept = {**INT8, "keep_float": "head"}
     effect = {"accuracy": {"value": -0.05, "verdict": -1}}
