@@ -18,7 +18,7 @@ demo: $(READY) ## Make a real model smaller and faster; report and bundle in out
 	$(BIN)/paretune demo
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## Check style, types and imports
 	$(BIN)/ruff check .
@@ -29,6 +29,8 @@ lint: $(READY) ## Check style, types and imports
 bench: $(READY) ## Run the benchmarks in their quick form
 	$(BIN)/python -m bench.main_job --quick
 	$(BIN)/python -m bench.truth --quick
+	$(BIN)/python -m bench.techniques --quick
+	$(BIN)/python -m bench.training --quick
 
 clean: ## Remove the environment and all output
 	rm -rf .venv out build dist

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from paretune import api
+from paretune.catalog import TECHNIQUES
 from paretune.core.errors import ParetuneError
 from paretune.engine.labels.plan import METHODS
 from paretune.report import labels as renderer
@@ -98,6 +99,7 @@ def test_it_is_told_as_text_and_as_a_page(first, tmp_path):
     assert "read 1 time by this study" in said
     assert "For accuracy 50.0 %" in said
     page = api.write_labels(found, tmp_path / "deep" / "page.html").read_text()
+    assert "judged all at once (Holm)" in said
     assert page.count("<polyline") == len(METHODS)
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page and 'style="' not in page
@@ -105,10 +107,67 @@ def test_it_is_told_as_text_and_as_a_page(first, tmp_path):
 
 def test_inputs_that_cannot_be_varied_leave_a_method_out(tmp_path):
     found, _ = run(PairNet(), tmp_path, shares=(0.5,), seeds=1, quality=None)
-    assert {p["method"] for p in found["points"]} == set(METHODS) - {"self_supervision"}
+    told = {p["method"]: p for p in found["points"]}
+    assert told.keys() == {"plain", "distillation"}
+    assert told["distillation"]["teachers"] == ["plain"]
     assert "what can be varied" in found["missing"]["self_supervision"]
+    assert found["missing"].keys() == {"augmentation", "self_supervision"}
     assert "left out" in renderer.plain(found)
     assert found["metric"] == "r2" and not found["share"]
+
+
+def test_the_own_augmentation_of_a_task_is_one(tmp_path):
+    class Noisy(PairNet):
+        def augment(self, inputs, targets):
+            noise = torch.randn_like(inputs["left"])
+            return {**inputs, "left": inputs["left"] + 0.1 * noise}, targets
+
+    found, _ = run(Noisy(), tmp_path, shares=(0.5,), seeds=1, quality=None)
+    values = {p["method"]: p["value"] for p in found["points"]}
+    assert "augmentation" not in found["missing"]
+    assert values["augmentation"] != values["plain"]
+
+
+class Spoilt(SignalNet):
+    """Whose own augmentation, which plain training leaves out, breaks a training."""
+
+    error = None
+
+    def augment(self, inputs, targets):
+        if self.error is not None:
+            raise self.error
+        return inputs * float("nan"), targets
+
+
+def test_a_training_that_fails_is_told_and_the_rest_goes_on(tmp_path):
+    found, _ = run(Spoilt(), tmp_path, shares=(0.5,), seeds=1)
+    assert [p["method"] for p in found["points"]] == ["plain"]
+    assert {f["method"] for f in found["failed"]} == set(METHODS) - {"plain"}
+    said = renderer.plain(found)
+    assert "Augmentation with 50 % of the labels is left out: seed 0 failed" in said
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    again, heard = run(Spoilt(), tmp_path, shares=(0.5,), seeds=1)
+    assert again == found
+    assert not [kind for kind, _ in heard if kind == "cell"]
+
+
+def test_what_failed_for_want_of_memory_is_tried_again(tmp_path):
+    task = Spoilt()
+    task.error = MemoryError("not enough memory")
+    found, _ = run(task, tmp_path, shares=(0.5,), seeds=1)
+    _, heard = run(task, tmp_path, shares=(0.5,), seeds=1)
+    again = {facts["cell"].method for kind, facts in heard if kind == "cell"}
+    assert {f["method"] for f in found["failed"]} <= again
+    assert "plain" not in again
+
+
+def test_another_version_of_a_technique_trains_anew(first, monkeypatch):
+    store, _, _ = first
+    _, heard = run(SignalNet(), store, shares=(0.1,), seeds=1)
+    assert not [kind for kind, _ in heard if kind == "cell"]
+    monkeypatch.setattr(TECHNIQUES["fine_tuning"], "version", 99)
+    _, heard = run(SignalNet(), store, shares=(0.1,), seeds=1)
+    assert sum(kind == "cell" for kind, _ in heard) == 1 + len(METHODS)
 
 
 @pytest.mark.parametrize(("words", "part"), WRONG, ids=[" ".join(w) for w, _ in WRONG])

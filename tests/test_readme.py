@@ -27,7 +27,7 @@ COMMANDS = [line for line in LINES if not line.startswith("make")]
 SHORTER = {
     "--budget 10m": "--trials 1 --epochs 1 --quick --workers 1",
     "size<=200kB": "size<=600kB",
-    "--quality 0.85": "--quality 0.85 --shares 1,5 --seeds 1 --budget 10s",
+    "--quality 0.85": "--quality 0.85 --shares 5 --seeds 1 --epochs 1",
 }
 
 PREAMBLE = """

@@ -59,6 +59,22 @@ class ConvNet(Classes):
         ).eval()
 
 
+class _ByKeyword(nn.Sequential):
+    def forward(self, x):
+        for layer in self:
+            x = layer(input=x)
+        return x
+
+
+class KeywordNet(ConvNet):
+    """The same, with layers that are called by keyword."""
+
+    name = "keywordnet"
+
+    def model(self):
+        return _ByKeyword(*super().model()).eval()
+
+
 class _Block(nn.Module):
     def __init__(self, width):
         super().__init__()

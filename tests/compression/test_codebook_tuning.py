@@ -77,3 +77,34 @@ def test_weights_must_be_clustered():
         CodebookTuning().apply(candidate, Run(task))
     with pytest.raises(UnsupportedError, match="put weight_clustering before"):
         CodebookTuning().on_torch(candidate.model, Run(task))
+
+
+@pytest.mark.parametrize("build", [ConvNet, lambda: models.task(models.Recurrent)])
+def test_frozen_values_stay_and_a_wholly_frozen_model_trains(build):
+    task = build()
+    before = clustered(task)
+    free = list(matrices(before.model))[-1]
+    for name, parameter in before.model.named_parameters():
+        parameter.requires_grad_(name == free)
+    step = CodebookTuning(epochs=1, learning_rate=1e-3)
+    after = step.apply(before, Run(task)).model
+    assert changed(before.model, after) == {free}
+    before.model.requires_grad_(False)
+    moved = changed(before.model, step.apply(before, Run(task)).model)
+    recurrent = {n for n in matrices(before.model) if n.startswith("lstm")}
+    assert moved >= matrices(before.model).keys() - recurrent
+    assert not moved & recurrent
+
+
+def test_frozen_values_alone_are_nothing_to_tune():
+    task = models.task(models.Recurrent)
+    before = clustered(task)
+    for name, parameter in before.model.named_parameters():
+        parameter.requires_grad_(name.startswith("lstm"))
+    with pytest.raises(UnsupportedError, match="no trainable layer shares"):
+        CodebookTuning().apply(before, Run(task))
+
+
+def changed(before, after):
+    old, new = (dict(m.named_parameters()) for m in (before, after))
+    return {name for name in old if not torch.equal(old[name], new[name])}

@@ -13,11 +13,12 @@ from paretune.compression.low_rank_factorization import LowRankFactorization
 from paretune.core.candidate import Candidate
 from paretune.core.errors import UnsupportedError
 from paretune.core.technique import Run
+from paretune.infrastructure.formats import _columns
 from paretune.infrastructure.formats import onnx as onnx_format
 from paretune.infrastructure.formats import torch as torch_format
 from paretune.tasks.fashion import Fashion
 from tests.compression import models
-from tests.toys import ConvNet, ResNet, SignalNet
+from tests.toys import Classes, ConvNet, KeywordNet, ResNet, SignalNet
 
 
 def factorized(task, **parameters):
@@ -143,6 +144,60 @@ def test_odd_models_run_afterwards_or_are_refused(make):
     with torch.inference_mode():
         torch_format.call(model, torch_format.sample(task))
     assert weights(model) < weights(task.model())
+
+
+class Repeating(Classes):
+    """A layer, and a block with one, that are in two places each."""
+
+    name = "repeating"
+
+    def model(self):
+        torch.manual_seed(0)
+        layer, block = nn.Linear(64, 64), nn.Sequential(nn.Linear(64, 64), nn.ReLU())
+        return nn.Sequential(
+            nn.Flatten(), layer, block, layer, block, nn.Linear(64, 3)
+        ).eval()
+
+
+def test_a_layer_in_two_places_stays_and_one_in_a_repeated_block_need_not(tmp_path):
+    task = Repeating()
+    model = factorized(task, keep=0.6, round_to=1)
+    assert weights(model) < 0.85 * weights(task.model())
+    assert type(model[1]) is nn.Linear and model[1] is model[3]
+    assert type(model[2][0]) is nn.Sequential and model[2] is model[4]
+    torch_format.save(Candidate(model, "torch"), task, tmp_path)
+    loaded = torch_format.load(tmp_path, task).model
+    sample = torch_format.sample(task)
+    with torch.inference_mode():
+        assert torch.equal(loaded(sample), model(sample))
+    for skip in ("2.0", "4"):
+        with pytest.raises(UnsupportedError, match="no linear layer or convolution"):
+            factorized(task, skip=f"{skip}, 5")
+
+
+def test_layers_may_be_called_by_keyword():
+    one, other = (factorized(task, round_to=1) for task in (ConvNet(), KeywordNet()))
+    sample = torch_format.sample(ConvNet())
+    with torch.inference_mode():
+        assert torch.equal(one(sample), other(sample))
+
+
+def test_wide_layers_are_taken_apart_without_data(monkeypatch):
+    task, said = Repeating(), []
+    run = Run(task, progress=lambda what, share: said.append(what))
+
+    def chain(data):
+        step = LowRankFactorization(data=data, keep=0.5, round_to=1)
+        return step.on_torch(task.model(), run)[2][0]
+
+    with_data = chain("calibration")
+    assert said[-1] == "took apart 2 of 2"
+    monkeypatch.setattr(_columns, "MOST", 63)
+    wide = chain("calibration")
+    assert said[-1] == "took apart 2 of 2; without data, as too wide: 2.0, 5"
+    plain = chain("none")
+    assert torch.equal(wide[0].weight, plain[0].weight)
+    assert not torch.equal(with_data[0].weight, plain[0].weight)
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.5, 0.8])

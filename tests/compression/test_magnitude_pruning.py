@@ -14,14 +14,15 @@ from paretune.compression._sparsity import inputs, masks, second_order
 from paretune.compression._sparsity.weights import Weight, find
 from paretune.compression.magnitude_pruning import MagnitudePruning
 from paretune.core.candidate import Candidate
-from paretune.core.errors import RecipeError, UnsupportedError
+from paretune.core.errors import RecipeError, TaskError, UnsupportedError
 from paretune.core.target import Target
 from paretune.core.technique import Run
 from paretune.engine.bench import Bench
+from paretune.infrastructure.formats import _columns
 from paretune.infrastructure.formats import torch as torch_format
 from paretune.tasks.fashion import Fashion
 from tests.compression import models
-from tests.toys import TOYS, ConvNet, TextNet
+from tests.toys import TOYS, ConvNet, KeywordNet, SignalNet, TextNet
 
 CRITERIA = ["magnitude", "wanda", "sparsegpt"]
 
@@ -141,7 +142,7 @@ def test_a_matrix_is_the_tensor_in_another_order(layer):
 def test_columns_times_the_matrix_are_what_the_layer_computes(layer, shape):
     given_ = torch.randn(shape)
     (weight,) = find(layer)
-    (columns,) = inputs._columns(layer, given_)
+    (columns,) = inputs._unfolded(layer, given_)
     made = columns @ weight.matrix(weight.tensor).mT
     with torch.no_grad():
         wanted = layer(given_) - _bias(layer)
@@ -332,12 +333,45 @@ def test_what_has_no_inputs_to_look_at_goes_by_magnitude_and_is_named():
 
 
 def test_more_columns_than_fit_go_by_magnitude(monkeypatch):
-    monkeypatch.setattr(inputs, "MOST", 20)
+    monkeypatch.setattr(_columns, "MOST", 20)
     said = []
     task = ConvNet()
     run = Run(task, progress=lambda what, share: said.append(what))
     MagnitudePruning(criterion="sparsegpt").on_torch(task.model(), run)
     assert said[-1] == "pruned; by magnitude: 4.weight, 9.weight"
+
+
+class OneByOne(SignalNet):
+    """Batches of one sample."""
+
+    batch = 1
+
+
+class Plain(OneByOne):
+    """Without batch normalisation."""
+
+    def model(self):
+        torch.manual_seed(0)
+        layers = (nn.Flatten(), nn.Linear(96, 8), nn.ReLU(), nn.Linear(8, 3))
+        return nn.Sequential(*layers).eval()
+
+
+@pytest.mark.parametrize("criterion", CRITERIA[1:])
+def test_batches_of_one_are_enough_where_nothing_settles(criterion):
+    sparse = pruned(Plain(), criterion=criterion, scope="uniform")
+    assert all(zeros(w) == w.tensor.numel() // 2 for w in find(sparse))
+    task = OneByOne()
+    with pytest.raises(TaskError, match=r"2 or more samples.*set settle: false\.$"):
+        pruned(task, criterion=criterion)
+    sparse = pruned(task, criterion=criterion, scope="uniform", settle=False)
+    assert all(zeros(w) == w.tensor.numel() // 2 for w in find(sparse))
+
+
+@pytest.mark.parametrize("criterion", CRITERIA[1:])
+def test_layers_may_be_called_by_keyword(criterion):
+    one = pruned(ConvNet(), criterion=criterion).state_dict()
+    other = pruned(KeywordNet(), criterion=criterion).state_dict()
+    assert all(torch.equal(other[name], tensor) for name, tensor in one.items())
 
 
 def test_recurrent_weights_are_found_and_their_biases_are_not():

@@ -10,6 +10,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from paretune.catalog import TECHNIQUES
 from paretune.compression._qat import simulation
 from paretune.compression._quantization import choice, grid
 from paretune.compression.post_training_quantization import PostTrainingQuantization
@@ -310,6 +311,27 @@ def test_pruned_weights_stay_pruned():
     own = dict(result.named_parameters())
     assert all(bool((own[name][mask] == 0).all()) for name, mask in masks.items())
     assert any(not torch.equal(own[n], p) for n, p in model.named_parameters())
+
+
+def test_what_would_move_its_weights_is_refused_after_it():
+    kept = frozenset({"quantization_aware"})
+    moved = {"pruned", "sparse", "factorized", "clustered"}
+    refused = {
+        name
+        for name, technique in TECHNIQUES.items()
+        if name != "quantization_aware_training"
+        and (technique.trains or technique.gives & moved)
+    }
+    assert {"fine_tuning", "structured_pruning", "weight_clustering"} < refused
+    for name, technique in TECHNIQUES.items():
+        if name in refused:
+            has = technique.needs | kept
+            with pytest.raises(
+                RecipeError, match="leaves the model quantization_aware"
+            ):
+                technique().traits_after(has)
+        elif not technique.needs:
+            assert kept <= technique().traits_after(kept)
 
 
 def test_shared_weights_stay_shared():

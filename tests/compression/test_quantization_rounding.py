@@ -23,6 +23,7 @@ from paretune.compression.post_training_quantization import PostTrainingQuantiza
 from paretune.core.candidate import Candidate
 from paretune.core.errors import UnsupportedError
 from paretune.core.technique import Run
+from paretune.infrastructure.formats import _columns
 from paretune.infrastructure.formats import onnx as onnx_format
 from tests.compression.separable import (
     Clothes,
@@ -164,6 +165,30 @@ def test_adaptive_rounding_and_corrected_biases_help_at_4_bits():
 )
 def test_they_pass_parity(how):
     assert passes_parity(made(**how), source(), Clothes()) >= 10
+
+
+def test_wide_layers_are_rounded_to_the_nearest(monkeypatch):
+    said = []
+    task, graph = ConvNet(), exported(ConvNet())
+    run = Run(task, progress=lambda what, share: said.append(what))
+
+    def quantize(how):
+        step = PostTrainingQuantization(rounding=how, weight_bits=4, samples=32)
+        found = step.on_onnx(graph, run).graph.initializer
+        return {i.name: numpy_helper.to_array(i) for i in found}
+
+    fine, near = quantize("adaptive"), quantize("nearest")
+    assert not any(text.startswith("rounded;") for text in said)
+    monkeypatch.setattr(_columns, "MOST", 100)  # the second layer has 144
+    mixed = quantize("adaptive")
+    (told,) = {text for text in said if text.startswith("rounded;")}
+    assert told.startswith("rounded; to the nearest, as too wide: ")
+    (wide,) = told.partition(": ")[2].split(", ")
+    apart = {name for name in near if not np.array_equal(near[name], fine[name])}
+    assert {n for n in apart if np.array_equal(mixed[n], near[n])} == {
+        n for n in apart if n.startswith(wide)
+    }
+    assert any(np.array_equal(mixed[n], fine[n]) for n in apart)
 
 
 def test_the_same_seed_gives_the_same_file():

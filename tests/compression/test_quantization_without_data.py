@@ -21,7 +21,7 @@ from tests.compression.separable import (
     passes_parity,
     quantized,
 )
-from tests.toys import ConvNet, PairNet, SignalNet, TextNet
+from tests.toys import ConvNet, KeywordNet, PairNet, SignalNet, TextNet
 
 
 class Secret(Clothes):
@@ -66,6 +66,14 @@ def test_the_inputs_have_the_statistics_of_training():
     assert apart(batch["input"]) < 0.5 * apart(noise.astype(np.float32))
     with pytest.raises(TaskError, match="'train'"):
         run.task.batches("train")
+
+
+def test_layers_may_be_called_by_keyword():
+    made = []
+    for task in (ConvNet(), KeywordNet()):
+        run = distilled.without_data(Run(task), exported(ConvNet()), 4)
+        made += [batch["input"] for batch, _ in run.task.batches("calibration")]
+    assert np.array_equal(*made)
 
 
 def test_the_last_torch_model_of_the_recipe_is_the_one_that_counts():

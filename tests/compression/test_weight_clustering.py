@@ -21,7 +21,7 @@ from paretune.infrastructure.formats import onnx as onnx_format
 from paretune.infrastructure.formats import torch as torch_format
 from paretune.tasks.fashion import Fashion
 from tests.compression import models
-from tests.toys import TOYS, ConvNet
+from tests.toys import TOYS, ConvNet, KeywordNet, TextNet
 
 
 def clustered(task, model=None, **parameters) -> Candidate:
@@ -102,6 +102,32 @@ def test_pruned_weights_stay_zero():
         values = matrices(after)[name]
         assert torch.equal(values == 0, weight == 0)
         assert len(torch.unique(values)) <= 4
+
+
+class Padded(TextNet):
+    """A table whose first row is 0 and stands for padding."""
+
+    def model(self):
+        model = super().model()
+        width = model.embed.embedding_dim
+        model.embed = nn.Embedding(400, width, padding_idx=0).eval()
+        return model
+
+
+@pytest.mark.parametrize("clusters", [4, 16])
+def test_few_zeros_stay_zero_too(clusters):
+    task = Padded()
+    before = task.model()
+    assert 0 < float((before.embed.weight == 0).float().mean()) < 0.005
+    after = clustered(task, before, clusters=clusters).model
+    assert not after.embed.weight[0].any()
+    assert max(counts(after).values()) <= clusters
+
+
+def test_layers_may_be_called_by_keyword():
+    one, other = (clustered(task).model for task in (ConvNet(), KeywordNet()))
+    tensors = other.state_dict()
+    assert all(torch.equal(tensors[k], v) for k, v in one.state_dict().items())
 
 
 def test_layers_that_are_named_are_left():

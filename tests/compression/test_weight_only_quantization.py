@@ -28,6 +28,7 @@ from paretune.core.errors import UnsupportedError
 from paretune.core.target import Target
 from paretune.core.task import as_arrays
 from paretune.core.technique import Run
+from paretune.infrastructure.formats import _columns
 from paretune.infrastructure.formats import onnx as onnx_format
 from paretune.infrastructure.runtimes.onnxruntime import OnnxRuntime
 from paretune.tasks.fashion import Fashion
@@ -256,3 +257,25 @@ def test_moments_of_several_layers_come_from_one_pass(monkeypatch):
     for name, moments in together.items():
         assert np.allclose(moments, apart[name])
         assert np.linalg.eigvalsh(moments).min() > 0
+
+
+def test_wide_layers_are_rounded_to_the_nearest(monkeypatch):
+    said = []
+    run = Run(Wide(), progress=lambda what, share: said.append(what))
+
+    def levels(how):
+        step = WeightOnlyQuantization(rounding=how)
+        weights = step.on_onnx(exported(Wide).model, run).graph.initializer
+        found = [numpy_helper.to_array(i) for i in weights]
+        return [values for values in found if values.dtype == np.uint8]
+
+    fine, near = levels("adaptive"), levels("nearest")
+    assert not any("too wide" in text for text in said)
+    monkeypatch.setattr(_columns, "MOST", 220)
+    mixed = levels("adaptive")
+    assert any(
+        t.startswith("rounded to the nearest, as too wide: inputs ") for t in said
+    )
+    assert np.array_equal(mixed[0], fine[0]) and not np.array_equal(fine[0], near[0])
+    for own, nearest in zip(mixed[1:], near[1:], strict=True):
+        assert np.array_equal(own, nearest)

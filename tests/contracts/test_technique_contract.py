@@ -83,6 +83,12 @@ def same(a, b) -> bool:
     )
 
 
+def trainable(candidate: Candidate) -> dict[str, bool]:
+    if candidate.format != "torch":
+        return {}
+    return {k: p.requires_grad for k, p in candidate.model.named_parameters()}
+
+
 def free(technique: type[Technique]) -> Recipe:
     return Recipe((technique(**technique.domains()),))
 
@@ -170,3 +176,25 @@ def test_it_works_on_a_copy_or_says_why_not(name, toy, seed, tmp_path: Path):
     loaded = formats(result.format).load(tmp_path, task)
     assert same(outputs(loaded, toy), given)
     assert (loaded.traits, loaded.lineage) == (result.traits, result.lineage)
+    assert trainable(loaded) == trainable(result)
+
+
+@on_each
+def test_it_meets_what_is_frozen_as_it_was_also_after_it_was_kept(name, tmp_path):
+    technique = TECHNIQUES[name]
+    if technique.formats()[0] != "torch":
+        return
+    task = TOYS["convnet"]()
+    given = ready("convnet", technique)
+    model = torch_format.clone(given.model)
+    for parameter in list(model.parameters())[::2]:
+        parameter.requires_grad_(False)
+    candidate = dataclasses.replace(given, model=model)
+    (step,) = drawn(free(technique), 0).steps
+    try:
+        result = step.apply(candidate, Run(task, seed=3))
+    except UnsupportedError as error:
+        assert error.message.endswith(".")
+        return
+    torch_format.save(result, task, tmp_path)
+    assert trainable(torch_format.load(tmp_path, task)) == trainable(result)

@@ -4,14 +4,26 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretune.core.measurement import Measurement
-from paretune.engine.labels.curve import Point, Spread, estimate, needed, spread
-from paretune.engine.labels.few import LEAST, Few, Pool, labelled, pool_of
-from paretune.engine.labels.plan import METHODS, Cell, cells, steps_of
-from tests.toys import ConvNet, PairNet
+from paretune.core.target import Target
+from paretune.engine.labels.curve import (
+    Point,
+    Spread,
+    alike,
+    estimate,
+    needed,
+    spread,
+    together,
+)
+from paretune.engine.labels.few import LEAST, Few, Pool, labelled, pool_of, varies
+from paretune.engine.labels.plan import METHODS, PRETRAINING, Cell, cells, steps_of
+from paretune.engine.labels.work import Trainer
+from paretune.infrastructure.formats import torch as torch_format
+from tests.toys import ConvNet, PairNet, TextNet, blobs
 
 NO_SPREAD = Spread(0.0, 0)
 
@@ -70,6 +82,44 @@ def test_what_has_no_label_is_the_rest_of_train():
     assert not everything.unlabelled
 
 
+class More(ConvNet):
+    """With inputs that nobody labelled."""
+
+    unlabelled = True
+
+    def split(self, name):
+        if name != "unlabelled":
+            return super().split(name)
+        return blobs(50, 9, self.shape)[0], None
+
+
+def test_what_the_task_has_without_labels_comes_along():
+    task = More()
+    made = pool_of(task)
+    own = {x.tobytes() for x in task.split("unlabelled")[0]}
+    rest = {made.inputs[r].tobytes() for r in range(made.count)}
+    assert (made.count, made.more, len(made.targets)) == (256, 50, 256)
+    for share in (0.1, 1.0):
+        rows = labelled(made, share, 0)
+        few = Few(task, made, rows, 600, own=True)
+        assert few.unlabelled and rows.max() < made.count
+        seen = {x.tobytes() for batch, _ in few.batches("unlabelled") for x in batch}
+        assert seen & own and bool(seen & rest) == (share < 1)
+
+
+def test_whether_a_task_varies_its_own_batches():
+    class Flipped(ConvNet):
+        def augment(self, inputs, targets):
+            return inputs.flip(-1), targets
+
+    class Relabelled(ConvNet):
+        def augment(self, inputs, targets):
+            return inputs, 2 - targets
+
+    found = [varies(t, pool_of(t)) for t in (ConvNet(), Flipped(), Relabelled())]
+    assert found == [False, True, True]
+
+
 def test_nothing_comes_before_what_it_needs():
     plan = cells([0.1, 1.0], 2)
     assert len(plan) == len(set(plan)) == 2 * (1 + 2 * len(METHODS))
@@ -91,18 +141,81 @@ def scored(value, seed=0, count=1000):
     return Measurement("accuracy", "1", "higher", tuple(scores), "samples")
 
 
-def test_an_interval_covers_other_seeds_and_other_samples():
-    """Of 300 studies with a known truth, about 95 % of the intervals hold it."""
-    rng = np.random.default_rng(0)
-    truth, hits = 0.8, 0
-    for _ in range(300):
-        rows = truth + 0.02 * rng.normal(size=(3, 3))
-        noise = 0.01 * rng.normal()
-        found = estimate(
-            rows[0].mean() + noise, noise + 0.01 * rng.normal(size=500), spread(rows)
+SHARES, NEW = (0.01, 0.05, 0.1, 0.25, 1.0), ("a", "b", "c")
+
+
+def study(rng, common, methods=NEW, base=True):
+    """By share, values by seed whose errors have a part `common` in common.
+
+    The truth is 0; they spread less where there are more labels.
+    """
+    found = []
+    for size in np.geomspace(0.02, 0.003, len(SHARES)):
+        both, plain = rng.normal(size=(2, 3))
+        found.append(
+            {
+                m: size
+                * (
+                    math.sqrt(1 - common) * rng.normal(size=3)
+                    + math.sqrt(common) * both
+                    - base * plain
+                )
+                for m in methods
+            }
         )
-        hits += found.low <= truth <= found.high
-    assert 0.91 <= hits / 300 <= 0.985
+    return found
+
+
+@pytest.mark.parametrize("common", [0.0, 0.5, 1.0])
+def test_intervals_cover_other_seeds_and_other_samples(common):
+    """Of figures with a known truth, at least about 95 % of the intervals hold it."""
+    rng = np.random.default_rng(0)
+    hits = []
+    for _ in range(150):
+        rows = study(rng, common, base=False)
+        same = alike(rows)
+        for methods in rows:
+            seeds = spread([*methods.values()], same)
+            for values in methods.values():
+                noise = 0.003 * rng.normal()
+                drawn = noise + 0.003 * rng.normal(size=500)
+                found = estimate(values.mean() + noise, drawn, seeds)
+                hits.append(found.low <= 0 <= found.high)
+    assert 0.94 <= np.mean(hits) <= 0.995
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0])
+def test_of_many_gains_that_are_none_hardly_ever_one_is_told(common):
+    """Methods share seeds, labels and plain training: they are no independent proof."""
+    rng, wrong = np.random.default_rng(1), 0
+    for _ in range(200):
+        rows = study(rng, common)
+        same = alike(rows)
+        gains = [
+            estimate(float(v.mean()), np.zeros(2), spread([*methods.values()], same))
+            for methods in rows
+            for v in methods.values()
+        ]
+        wrong += any(g.sign for g in together(gains))
+    assert wrong / 200 <= 0.06
+
+
+def test_seeds_count_once_where_methods_go_up_and_down_together():
+    up, down = np.array([0.1, 0.2, 0.3]), np.array([0.2, 0.1, 0.2])
+    assert alike([{"a": up, "b": up + 1}]) == pytest.approx(1)
+    assert alike([{"a": up}]) == 1 and spread([up]).freedom == 2
+    assert spread([up, up], alike([{"a": up, "b": up}])).freedom == pytest.approx(2)
+    assert 2 < spread([up, down], alike([{"a": up, "b": down}])).freedom < 4
+
+
+@given(st.floats(-0.1, 0.1), st.floats(0, 0.02), st.floats(0, 0.02), st.integers(0, 9))
+@settings(deadline=None)
+def test_what_p_says_its_interval_says(value, error, over_seeds, freedom):
+    seeds = Spread(over_seeds if freedom else 0.0, freedom)
+    found = estimate(value, np.array([-error, error]), seeds)
+    assert found.low <= found.value <= found.high and 0 < found.p <= 1
+    if abs(found.p - 0.05) > 1e-6:
+        assert (found.p < 0.05) == bool(found.sign)
 
 
 def test_labels_are_interpolated_over_their_logarithm():
@@ -135,3 +248,27 @@ def test_lower_may_be_better():
     curve = [Point(n, [error(v)]) for n, v in ((10, 0.5), (1000, 0.1))]
     found = needed(curve, [NO_SPREAD] * 2, 0.3, "lower")
     assert found.labels == pytest.approx(100, rel=1e-6)
+
+
+class Shuffled(TextNet):
+    """The same task, with other embeddings in its own model."""
+
+    def model(self):
+        model = super().model()
+        with torch.no_grad():
+            model.embed.weight.copy_(model.embed.weight.roll(7, 0))
+        return model
+
+
+@pytest.mark.parametrize("method", ["augmentation", PRETRAINING])
+def test_what_all_labels_taught_the_tasks_own_model_plays_no_part(method, tmp_path):
+    cell = Cell(method, 0.0 if method == PRETRAINING else 0.1, 0)
+    made = []
+    for task in (TextNet(), Shuffled()):
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        nothing = (lambda *_: None,) * 2
+        Trainer(task, Target(), folder, 12, *nothing).train(cell, {})
+        made.append(torch_format.load(folder / cell.key, task).model.state_dict())
+    one, other = made
+    assert all(torch.equal(one[key], other[key]) for key in one)

@@ -8,7 +8,7 @@ from torch import nn
 from paretune.core.errors import TaskError
 from paretune.core.loaders import Loaders
 from paretune.engine import preflight
-from tests.toys import ConvNet, PairNet, TextNet
+from tests.toys import ConvNet, PairNet, TextNet, blobs
 
 
 def refused(task, code):
@@ -43,6 +43,53 @@ def test_other_data_has_another_fingerprint():
         preflight.check(other)["fingerprint"]
         != preflight.check(ConvNet())["fingerprint"]
     )
+
+
+def with_more(change=lambda x: (x, None)):
+    """A ConvNet with inputs that nobody labelled, through `change(inputs)`."""
+
+    class More(ConvNet):
+        unlabelled = True
+
+        def split(self, name):
+            if name != "unlabelled":
+                return super().split(name)
+            return change(blobs(64, 9, self.shape)[0])
+
+    return More()
+
+
+def test_what_has_no_label_is_a_part_of_the_fingerprint():
+    first, other = map(
+        preflight.check, (with_more(), with_more(lambda x: (x + 1, None)))
+    )
+    assert first["samples"]["unlabelled"] == 64
+    assert first["fingerprint"] == preflight.check(with_more())["fingerprint"]
+    assert first["fingerprint"] != other["fingerprint"]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_what_has_no_label_is_none_of_what_is_judged(split):
+    judged = ConvNet().split(split)[0]
+    assert split in refused(with_more(lambda _: (judged, None)), "data-leak")
+
+
+def test_what_has_no_label_may_be_part_of_train():
+    train = ConvNet().split("train")[0]
+    preflight.check(with_more(lambda _: (train[:64], None)))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda x: (x * np.nan, None), "data-nonfinite"),
+        (lambda x: (np.moveaxis(x, 1, -1), None), "data-shape"),
+        (lambda x: (x, np.zeros(len(x))), "data-type"),
+        (lambda x: (x[:0], None), "data-empty"),
+    ],
+)
+def test_what_has_no_label_is_looked_at_as_well(change, code):
+    assert "unlabelled" in refused(with_more(change), code) or code == "data-shape"
 
 
 def test_an_empty_split():

@@ -111,6 +111,48 @@ def test_an_unquantized_candidate_is_its_own_export_and_torch_has_none(tmp_path)
     assert prefixes.realise(Recipe(), "torch").exported is None
 
 
+@pytest.mark.parametrize(("sparsity", "worth"), [(0.1, False), (0.9, True)])
+def test_it_is_noted_what_zeros_spare(tmp_path, sparsity, worth):
+    steps = [
+        {"technique": "magnitude_pruning", "sparsity": sparsity},
+        {"technique": "post_training_quantization"},
+    ]
+    realised = Prefixes(Run(ConvNet()), "task", Cache(tmp_path)).realise(
+        catalog.recipe(steps), "onnx"
+    )
+    first, *_, last = realised.trace
+    assert first["zeros"] < 0.01 and "spared" not in first
+    assert (last["spared"] > 0) == worth
+    assert "zeros" not in last
+
+
+class PartlyFrozen(ConvNet):
+    def model(self):
+        model = super().model()
+        model[4].weight.requires_grad_(False)
+        return model
+
+
+def test_a_result_does_not_hang_on_whether_its_beginning_was_kept(tmp_path):
+    steps = [
+        {"technique": "low_rank_factorization", "keep": 0.5, "round_to": 1},
+        {"technique": "fine_tuning", "epochs": 1, "learning_rate": 0.01},
+    ]
+    whole, begun = (catalog.recipe(steps[:n]) for n in (2, 1))
+    run = Run(PartlyFrozen())
+    Prefixes(run, "task", Cache(tmp_path / "kept")).realise(begun, "torch")
+    found = [
+        Prefixes(run, "task", Cache(tmp_path / name)).realise(whole, "torch")
+        for name in ("kept", "fresh")
+    ]
+    assert [r.trace[1]["cached"] for r in found] == [True, False]
+    kept, fresh = (dict(r.candidate.model.named_parameters()) for r in found)
+    assert "4.weight" not in fresh  # it was taken apart
+    assert kept.keys() == fresh.keys()
+    for name, parameter in fresh.items():
+        assert torch.equal(kept[name], parameter), name
+
+
 @dataclass(frozen=True)
 class Halving(Technique):
     """Halves every weight, and tells what it was given; later steps get a new task."""
@@ -140,7 +182,7 @@ def test_a_step_knows_what_the_recipe_came_to_before_it(tmp_path, engine):
         recipe.apply(Candidate(ConvNet().model(), "torch"), run, lambda c, *_: c)
     assert [type(r.task) for r in Halving.seen] == [ConvNet, SignalNet, SignalNet]
     stages = Halving.seen[2].stages
-    assert [s.trains for s in stages] == [False, True, True]
+    assert [s.teaches for s in stages] == [False, True, True]
     weights = [s.model()[0].weight for s in stages]
     assert torch.equal(weights[1], weights[0] / 2)
     assert torch.equal(weights[2], weights[0] / 4)

@@ -230,15 +230,102 @@ def test_what_it_cannot_do_is_said_in_a_sentence(toy, parameters, part):
     assert error.value.message.endswith(".")
 
 
-def test_targets_with_a_value_for_each_pixel_are_refused():
-    class Dense(ConvNet):
-        def split(self, name):
-            inputs, _ = super().split(name)
-            return inputs, np.zeros((len(inputs), 8, 8), np.int64)
+class Other(ConvNet):
+    """With targets of another shape, and with more inputs."""
 
-    task = Dense()
-    with pytest.raises(UnsupportedError, match="each of the"):
+    def __init__(self, targets=None, **more):
+        self.targets, self.more = targets, more
+
+    def split(self, name):
+        inputs, labels = super().split(name)
+        if self.targets is not None:
+            shape, dtype = self.targets
+            labels = np.zeros((len(inputs), *shape), dtype)
+        if self.more:
+            inputs = {"image": inputs} | {
+                key: np.ones((len(inputs), *shape), dtype)
+                for key, (shape, dtype) in self.more.items()
+            }
+        return inputs, labels
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ((8, 8), np.int64),  # a class for each pixel
+        ((4, 4), np.int64),  # and at half the resolution
+        ((5,), np.int64),
+        ((5, 4), np.float32),  # boxes
+        ((4, 4), np.bool_),
+    ],
+)
+def test_targets_that_tell_of_places_are_refused(targets):
+    task = Other(targets)
+    with pytest.raises(UnsupportedError, match="each of the") as error:
         DataAugmentation().on_torch(task.model(), Run(task))
+    assert error.value.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [((), np.int64), ((1,), np.int64), ((5,), np.float32), ((5,), np.bool_)],
+)
+def test_targets_that_tell_of_the_whole_sample_are_not(targets):
+    task = Other(targets)
+    model = task.model()
+    made = DataAugmentation().on_torch(model, Run(task))
+    weights = zip(made.parameters(), model.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in weights)
+
+
+@pytest.mark.parametrize(
+    ("more", "parameters", "part"),
+    [
+        ({"second": ((1, 8, 8), np.float32)}, {}, "'image'.*'second'"),
+        ({"tokens": ((6,), np.int64)}, {}, "'image'.*'tokens'"),
+        (
+            {"second": ((1, 8, 8), np.float32)},
+            {"kind": "image"},
+            "'image'.*'second'",
+        ),
+        ({"meta": ((2,), np.float32)}, {"blend": "cutmix"}, "'mixup' or 'none'"),
+        ({"meta": ((2,), np.float32)}, {"blend": "both"}, "'mixup' or 'none'"),
+        ({"meta": ((), np.int64)}, {"blend": "mixup"}, "choose 'none'"),
+    ],
+)
+def test_fields_that_would_be_torn_apart_are_refused(more, parameters, part):
+    task = Other(**more)
+    with pytest.raises(UnsupportedError, match=part) as error:
+        DataAugmentation(**parameters).on_torch(task.model(), Run(task))
+    assert error.value.message.endswith(".")
+
+
+def test_beside_what_is_varied_there_may_be_other_fields():
+    task = Other(tokens=((6,), np.int64), meta=((2,), np.float32))
+    step = DataAugmentation(kind="image", own=False)
+    step.on_torch(task.model(), Run(task))
+    inputs, labels = next(iter(task.batches("train")))
+    given_ = {k: torch.from_numpy(v) for k, v in inputs.items()}
+    torch.manual_seed(0)
+    varied, _ = step.sets(Run(task)).task.augment(given_, torch.from_numpy(labels))
+    same = {k for k in given_ if torch.equal(varied[k], given_[k])}
+    assert same == {"tokens", "meta"}
+
+
+def test_mixup_blends_every_field_in_the_same_share():
+    torch.manual_seed(0)
+    number = torch.arange(8.0)
+    fields = {"image": number.view(-1, 1, 1, 1).expand(8, 1, 4, 4), "meta": number}
+    blended, mixed = mixing.mix(fields, number, "mixup", 1.0)
+    expected = mixed.share * mixed.first + (1 - mixed.share) * mixed.second
+    assert torch.allclose(blended["meta"], expected, atol=1e-5)
+    assert torch.allclose(blended["image"].flatten(1).mean(1), expected, atol=1e-5)
+
+
+def test_it_trains_nothing_and_decides_no_size():
+    step = DataAugmentation()
+    assert not step.trains and step.structural() is None
+    assert not recipe([step.to_json()]).structure().steps
 
 
 def test_rotation_wants_three_channels_each():

@@ -7,13 +7,17 @@ import torch
 from torch import nn
 
 from paretune.compression.structured_pruning import StructuredPruning
+from paretune.core.candidate import Candidate
 from paretune.core.errors import RecipeError, UnsupportedError
+from paretune.core.recipe import Recipe
 from paretune.core.technique import Run, Stage
 from paretune.infrastructure.formats import torch as torch_format
 from paretune.infrastructure.formats._soft import few
 from paretune.learning._distil import hidden, points
+from paretune.learning.data_augmentation import DataAugmentation
 from paretune.learning.distillation import Distillation
 from paretune.learning.fine_tuning import FineTuning
+from paretune.learning.self_supervision import SelfSupervision
 from paretune.tasks.fashion import Fashion
 from tests.infrastructure.formats.test_feed import Half
 from tests.learning.test_distillation import answers, small
@@ -177,6 +181,34 @@ def test_the_teacher_may_be_the_model_itself_or_an_assistant():
         Distillation(teacher="assistant").on_torch(
             small(), Run(task, stages=stages[:1])
         )
+
+
+def test_a_step_that_trains_on_no_answers_is_no_assistant():
+    task = ConvNet()
+    steps = Recipe(
+        (
+            FineTuning(epochs=8, learning_rate=5e-3),
+            SelfSupervision(epochs=1, start="fresh"),
+            DataAugmentation(),
+            Distillation(epochs=8, learning_rate=1e-2, weight=1.0, teacher="assistant"),
+        )
+    )
+    start = Candidate(task.model(), "torch")
+    alone = steps.steps[0].apply(start, Run(task))
+    made = steps.apply(start, Run(task), lambda c, *_: c)
+    teacher, _ = answers(task, alone.model)
+    assert (answers(task, made.model)[0] == teacher).mean() > 0.6
+    with pytest.raises(RecipeError, match="assistant"):
+        Recipe(steps.steps[1:]).apply(start, Run(task), lambda c, *_: c)
+
+
+@pytest.mark.parametrize("on", HIDDEN)
+def test_a_wholly_frozen_student_learns(on):
+    task = ConvNet()
+    model = task.model().requires_grad_(False)
+    made = Distillation(epochs=1, on=on).on_torch(model, Run(task))
+    assert not torch.equal(made[0].weight, model[0].weight)
+    assert not any(p.requires_grad for p in model.parameters())
 
 
 def test_unlabelled_samples_teach_too():

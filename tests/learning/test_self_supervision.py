@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from paretune.core.delegate import Delegate
 from paretune.core.errors import UnsupportedError
 from paretune.core.technique import Run
+from paretune.infrastructure.formats._mixed import Mixed
 from paretune.learning._ssl.contrastive import contrastive_loss, unblended
 from paretune.learning._ssl.masked import hide
 from paretune.learning._ssl.taps import features, last_linear
@@ -151,6 +153,38 @@ def test_views_are_not_blended():
     inputs, targets = torch.randn(4, 1, 8, 8), torch.arange(4) % 3
     assert unblended(run.task).augment(inputs, targets)[1] is targets
     assert unblended(ConvNet()).name == "convnet"
+
+
+def test_no_blend_is_left_of_several_steps():
+    run = Run(ConvNet())
+    for blend in ("mixup", "cutmix", "none"):
+        run = DataAugmentation(blend=blend).sets(run)
+    inputs, targets = torch.randn(4, 1, 8, 8), torch.arange(4) % 3
+    outer = Delegate(run.task)
+    assert isinstance(outer.augment(inputs, targets)[1], Mixed)
+    assert unblended(outer).augment(inputs, targets)[1] is targets
+    assert isinstance(outer.augment(inputs, targets)[1], Mixed)  # left as it was
+
+
+@pytest.mark.parametrize("method", ["contrastive", "masked"])
+def test_a_wholly_frozen_model_is_trained(method):
+    task = ConvNet()
+    model = task.model().requires_grad_(False)
+    step = SelfSupervision(method=method, epochs=1)
+    made = step.on_torch(model, Run(task))
+    assert not torch.equal(made[0].weight, model[0].weight)
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_views_of_text_need_no_trained_model():
+    class Unread(TextNet):
+        def model(self):
+            raise AssertionError("labels trained it")
+
+    step = SelfSupervision(method="contrastive", epochs=1)
+    model = TextNet().model()
+    made = step.on_torch(model, Run(Unread()))
+    assert not torch.equal(made.embed.weight, model.embed.weight)
 
 
 @pytest.mark.parametrize("shape", [(64, 1, 28, 28), (64, 6, 200)])

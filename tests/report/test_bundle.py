@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from onnx import TensorProto, helper
 
 from paretune.core.errors import StoreError, UnsupportedError
 from paretune.infrastructure.formats import _container
+from paretune.measurement import transfer_size
 from paretune.report.bundle import NAMES, PACKED, SUMS, bundle
 from tests.report.conftest import hostile
 
@@ -265,8 +267,68 @@ def test_its_program_unpacks_it_and_its_card_says_so(packed, tmp_path):
     assert (
         f"the {len(held):,} bytes that were measured, bit for bit, decoded in" in card
     )
+    program = (folder / PACKED[1]).read_bytes()
+    small = len(zlib.compress(program, transfer_size.LEVEL))
+    said = f"`unpack.py` has {len(program):,} bytes more, {small:,} after DEFLATE"
+    assert said in card
     figures = json.loads((folder / "measurements.json").read_text())
     assert figures["trial"]["artifact"] == PACKED[0]
+
+
+RACE = """
+import pathlib, runpy, sys, threading
+folder = pathlib.Path(sys.argv[1])
+gate = threading.Barrier(2)
+write, names = pathlib.Path.write_bytes, set()
+def slowly(path, content):  # both have begun before either is done
+    names.add(path.name)
+    gate.wait(20)
+    write(path, content)
+    gate.wait(20)
+pathlib.Path.write_bytes = slowly
+found = [None, None]
+def first(i, way):
+    if way == "predict":
+        found[i] = runpy.run_path(str(folder / "predict.py"))["model"]()
+    else:
+        found[i] = runpy.run_path(str(folder / "unpack.py"))["main"]([])
+ways = enumerate(sys.argv[2:])
+threads = [threading.Thread(target=first, args=way) for way in ways]
+for t in threads: t.start()
+for t in threads: t.join()
+print(len(names), found)
+"""
+
+
+@pytest.mark.parametrize("other", ["predict", "unpack"])
+def test_two_may_unpack_it_at_the_same_time(packed, tmp_path, other):
+    folder = tmp_path / "out"
+    bundle(packed, packed.trials[13], folder)
+    done = subprocess.run(
+        [sys.executable, "-c", RACE, str(folder), "predict", other],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    model = str(folder / "model.onnx")
+    wanted = [model, model if other == "predict" else 0]
+    assert done.stdout.splitlines()[-1] == f"2 {wanted}"
+    held = packed.path(packed.trials[13]).read_bytes()
+    assert (folder / "model.onnx").read_bytes() == held
+    assert sorted(p.name for p in folder.iterdir() if p.name.startswith(".")) == []
+
+
+def test_what_a_stopped_run_left_is_cleared_away(packed, tmp_path):
+    folder = tmp_path / "out"
+    bundle(packed, packed.trials[13], folder)
+    left = folder / ".model.onnx.00c0ffee00c0ffee.partial"
+    left.write_bytes(b"half a model")
+    bundle(packed, packed.trials[13], folder)
+    assert not left.exists()
+    (folder / ".model.onnx.mine.partial").write_bytes(b"keep me")
+    with pytest.raises(StoreError, match="no bundle of paretune"):
+        bundle(packed, packed.trials[13], folder)
 
 
 def test_a_packed_bundle_is_checked_and_can_be_replaced(packed, stored, tmp_path):

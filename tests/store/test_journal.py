@@ -1,6 +1,8 @@
 """A journal loses nothing that was appended, wherever it is cut off."""
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from paretune.core.errors import StoreError
 from paretune.store.journal import Journal, read
+from tests.store.faults import fork, result
 
 WRITER = """
 import sys
@@ -69,3 +72,29 @@ def test_a_damaged_line_is_named(tmp_path):
     path.write_text('{"a": 1}\n{"a"\n')
     with pytest.raises(StoreError, match="line 2"):
         read(path)
+
+
+def test_what_the_disk_took_a_part_of_does_not_spoil_the_next(tmp_path):
+    path = tmp_path / "lines.jsonl"
+
+    def write():
+        with Journal.open(path) as journal:
+            journal.append({"number": 0})
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+            with pytest.raises(OSError) as raised:
+                journal.append({"number": 1, "text": "a" * 99})
+            assert raised.value.errno == errno.EFBIG
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            journal.append({"number": 2})
+
+    assert result(fork(write)) == 0
+    assert [r["number"] for r in read(path)] == [0, 2]
+
+
+def test_a_torn_last_line_that_ends_is_dropped_when_it_is_opened(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"number": 0}\n{"num{"number": 2}\n')
+    with Journal.open(path) as journal:
+        journal.append({"number": 3})
+        assert [r["number"] for r in journal.records()] == [0, 3]

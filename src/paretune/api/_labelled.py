@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.measurement import Measurement
-from paretune.core.worker import Worker
+from paretune.core.worker import Worker, WorkFailed
 from paretune.engine.labels.outcome import READING, STUDY, test_key
 from paretune.engine.labels.plan import PRETRAINING, WEIGHTS, Cell
 from paretune.store.journal import Journal
@@ -48,8 +48,13 @@ class Course:
     def through(self, plan: Sequence[Cell]) -> None:
         """Trains every cell of a plan that isn't there yet.
 
+        One that fails is left out, and so is what needs it. It fails again with the
+        same seed, so that it is kept as failed; unless memory or time ran out or the
+        worker was lost, after which the next call tries again.
+
         Raises:
-            ParetuneError: of the first cell that fails; those that run end first.
+            ParetuneError: the task or the store can't be used, or it was stopped; those
+                that run end first.
         """
         self._waiting = [c for c in plan if not self._there(c)]
         steps = self._known[STUDY]["steps"]
@@ -97,7 +102,8 @@ class Course:
         record = self._known.get(cell.key)
         if record is None:
             return False
-        return "unsupported" in record or (self._folder / cell.key).is_dir()
+        left_out = "unsupported" in record or "failed" in record
+        return left_out or (self._folder / cell.key).is_dir()
 
     def _work(self, worker: Worker) -> None:
         while cell := self._next():
@@ -129,30 +135,49 @@ class Course:
             return None
 
     def _train(self, worker: Worker, cell: Cell) -> None:
-        study = self._known[STUDY]
-        without = self._known.get(Cell(PRETRAINING, 0.0, cell.seed).key, {})
-        record: dict[str, Any]
-        if cell.method == "self_supervision" and "unsupported" in without:
-            record = {"unsupported": without["unsupported"]}
-        else:
-            record = worker.do(
-                "labels",
-                {
-                    "what": "train",
-                    "cell": cell.to_json(),
-                    "steps": study["steps"],
-                    "folder": str(self._folder),
-                    "validation": self._judged(cell),
-                    "teacher": study["teacher"],
-                },
-                timeout_s=TIMEOUT_S,
-            )
+        record = self._left_out(cell) or self._result(worker, cell)
         with self._changed:
             self._keep({"key": cell.key, **cell.to_json(), **record})
             self._left -= WEIGHTS[cell.method]
             spent = time.monotonic() - self._began
             rest = spent * self._left / max(self._all - self._left, 1e-9)
         self._tell("cell", {"cell": cell, "record": record, "left_s": rest})
+
+    def _left_out(self, cell: Cell) -> dict[str, Any] | None:
+        """Why a cell can't be trained after what became of those that it needs."""
+        if cell.method == "distillation" and self._known[STUDY]["teacher"] is not None:
+            return None
+        for other in cell.needs:
+            record = self._known.get(other.key, {})
+            if "failed" in record:
+                why = f"{other.method} failed: {record['failed']}"
+                return {"failed": why, "again": record["again"]}
+            if other.method == PRETRAINING and "unsupported" in record:
+                return {"unsupported": record["unsupported"]}
+        return None
+
+    def _result(self, worker: Worker, cell: Cell) -> dict[str, Any]:
+        """What a training came to; with "again" if another try may come to more.
+
+        Raises:
+            ParetuneError: see `through`.
+        """
+        study = self._known[STUDY]
+        asks = {
+            "what": "train",
+            "cell": cell.to_json(),
+            "steps": study["steps"],
+            "folder": str(self._folder),
+            "validation": self._judged(cell),
+            "teacher": study["teacher"],
+        }
+        try:
+            return worker.do("labels", asks, timeout_s=TIMEOUT_S)
+        except WorkFailed as failed:
+            if failed.word == "stopped":
+                raise
+            again = failed.lost or failed.word == "oom"
+            return {"failed": failed.message, "again": again}
 
     def _judged(self, cell: Cell) -> dict[str, float]:
         """Quality on validation of what a cell needs, by key."""
@@ -164,5 +189,6 @@ class Course:
         }
 
     def _keep(self, record: dict[str, Any]) -> None:
-        self._journal.append(record)
+        if not record.get("again"):
+            self._journal.append(record)
         self._known[record["key"]] = record

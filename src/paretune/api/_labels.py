@@ -15,13 +15,14 @@ from paretune.core.errors import BudgetError
 from paretune.core.recipe import canonical
 from paretune.core.task import Task
 from paretune.engine.labels.outcome import STUDY, outcome
-from paretune.engine.labels.plan import cells, steps_of
+from paretune.engine.labels.plan import cells, steps_of, versions
+from paretune.engine.path import libraries
 from paretune.options import Options, Progress, crew_of, slots, unheard
 from paretune.report import labels as renderer
 from paretune.store.journal import Journal
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 1.0)
-SEEDS, SECONDS = 2, 600.0
+SEEDS, SECONDS = 3, 600.0
 
 
 def labels(
@@ -48,7 +49,7 @@ def labels(
     Args:
         task: a Task, a built-in name, or "path/to/task.py[:name]".
         shares: of the labels of "train", above 0 to 1.
-        seeds: 1 or more: choices of labels, and first weights.
+        seeds: 1 or more, better 3 or more: choices of labels, and first weights.
         epochs: passes over the whole split that each training is as long as; by default
             what `seconds` allow.
         seconds: wall time of everything, roughly.
@@ -66,7 +67,8 @@ def labels(
 
     Raises:
         BudgetError: a share, seed or number of epochs makes no sense.
-        TaskError: the task can't be used, or its training split can't be divided.
+        TaskError: the task can't be used, or its training split can't be divided. A
+            training that fails for another reason is told in the result.
     """
     chosen = _checked(shares, seeds, epochs, seconds, quality)
     asked = Options(workers=workers, worker=worker)
@@ -82,6 +84,8 @@ def labels(
             "fingerprint": found["fingerprint"],
             "length": f"{seconds:g} s" if epochs is None else f"{epochs} epochs",
             "teacher": teacher,
+            "libraries": libraries(),
+            "techniques": versions(),
         }
         folder = root / "labels" / f"{told['name']}-{_digest(asks)[:10]}"
         with Journal.open(folder / "cells.jsonl") as journal:

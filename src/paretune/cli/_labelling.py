@@ -76,8 +76,8 @@ class Told:
         left = f"; about {_minutes(facts['left_s'])} left" if facts["left_s"] else ""
         where = f"{100 * cell.share:g} % of the labels, " if cell.share else ""
         said = f"{cell.method}, {where}seed {cell.seed}"
-        if "unsupported" in record:
-            self._say(f"{said}: left out: {record['unsupported']}{left}")
+        if why := record.get("unsupported") or record.get("failed"):
+            self._say(f"{said}: left out: {why}{left}")
             return
         figure = ""
         if "validation" in record:

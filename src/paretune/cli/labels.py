@@ -17,7 +17,7 @@ def command(
     ] = "1, 5, 10, 25, 100",
     seeds: Annotated[
         int, typer.Option(help="Choices of labels and first weights.")
-    ] = 2,
+    ] = 3,
     epochs: Annotated[
         int | None,
         typer.Option(

@@ -24,6 +24,8 @@ ORDER = (
     "why",
     "apply",
     "measure",
+    "compare",
+    "labels",
     "list",
     "doctor",
 )

@@ -18,7 +18,8 @@ class CodebookTuning(Technique):
 
     The gradient of a shared value is the sum of those of its weights, so all of them
     move together: which weights are equal stays as it was, and zeros stay 0. Recurrent
-    layers are left as they are.
+    layers are left as they are. Layers that clustering skipped train too, each weight
+    by itself; what is frozen stays, unless the whole model is.
 
     Attributes:
         epochs: passes over the "train" split.
@@ -31,7 +32,7 @@ class CodebookTuning(Technique):
 
     source: ClassVar[str] = "Han et al. 2016, arXiv:1510.00149"
     needs: ClassVar[frozenset[str]] = frozenset({"clustered"})
-    refuses: ClassVar[frozenset[str]] = frozenset({"quantized"})
+    refuses: ClassVar[frozenset[str]] = frozenset({"quantized", "quantization_aware"})
     trains: ClassVar[bool] = True
 
     epochs: int = param(3, Integer(1, 100, log=True))

@@ -43,7 +43,9 @@ class GradualPruning(Technique):
         "Zhu & Gupta 2017, arXiv:1710.01878; movement: Sanh et al. 2020, "
         "arXiv:2005.07683"
     )
-    refuses: ClassVar[frozenset[str]] = frozenset({"quantized", "clustered"})
+    refuses: ClassVar[frozenset[str]] = frozenset(
+        {"quantized", "quantization_aware", "clustered"}
+    )
     gives: ClassVar[frozenset[str]] = frozenset({"sparse"})
     lowers: ClassVar[frozenset[str]] = frozenset({"size", "transfer_size"})
     trains: ClassVar[bool] = True

@@ -25,8 +25,8 @@ class LowRankFactorization(Technique):
       same rank, and harder to train on.
 
     A layer that would get no smaller is left alone, and so are grouped and transposed
-    convolutions, recurrent and attention layers of PyTorch's own, weights that two
-    layers share, and layers whose inside the model's own code reads.
+    convolutions, recurrent and attention layers of PyTorch's own, layers in two places,
+    weights that two layers share, and layers whose inside the model's own code reads.
 
     Attributes:
         by: what `keep` is a share of. "energy": of the sum of squares of each weight;
@@ -35,7 +35,8 @@ class LowRankFactorization(Technique):
         keep: that share.
         convolutions: how those with a kernel are taken apart: see above, or "none".
         data: whether the energy of a weight matrix is that of its outputs on
-            calibration data ("calibration"), or its own ("none").
+            calibration data ("calibration"), or its own ("none"); with more than
+            6,144 inputs it is always its own.
         samples: of the calibration split.
         round_to: ranks are a multiple of it: kernels work on blocks of channels.
         skip: comma-separated names of layers to leave ("head", "layers.0.*").
@@ -50,7 +51,9 @@ class LowRankFactorization(Technique):
         "arXiv:1511.06530; CP: Lebedev et al. 2015, arXiv:1412.6553; with data: Wang "
         "et al. 2024, arXiv:2403.07378"
     )
-    refuses: ClassVar[frozenset[str]] = frozenset({"quantized", "clustered", "sparse"})
+    refuses: ClassVar[frozenset[str]] = frozenset(
+        {"quantized", "quantization_aware", "clustered", "sparse"}
+    )
     gives: ClassVar[frozenset[str]] = frozenset({"factorized"})
     lowers: ClassVar[frozenset[str]] = frozenset(
         {"size", "transfer_size", "parameters", "macs", "latency_p50", "peak_memory"}
@@ -98,5 +101,9 @@ class LowRankFactorization(Technique):
                 f"no layer of this model gets smaller at keep {self.keep:g} and "
                 f"round_to {self.round_to}; lower one of them, or leave this step out.",
             )
-        run.progress(f"took apart {len(chosen) - len(left)} of {len(found)}", 1.0)
+        told = f"took apart {len(chosen) - len(left)} of {len(found)}"
+        wide = [name for name in chosen if layers.is_wide(found[name])]
+        if wide and self.data != "none":
+            told += f"; without data, as too wide: {', '.join(wide)}"
+        run.progress(told, 1.0)
         return copy

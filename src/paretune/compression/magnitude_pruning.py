@@ -57,7 +57,9 @@ class MagnitudePruning(Technique):
         "arXiv:2306.11695; sparsegpt: Frantar & Alistarh 2023, arXiv:2301.00774; "
         "settle: Li et al. 2020, arXiv:2007.02491"
     )
-    refuses: ClassVar[frozenset[str]] = frozenset({"quantized", "clustered"})
+    refuses: ClassVar[frozenset[str]] = frozenset(
+        {"quantized", "quantization_aware", "clustered"}
+    )
     gives: ClassVar[frozenset[str]] = frozenset({"sparse"})
     lowers: ClassVar[frozenset[str]] = frozenset({"size", "transfer_size"})
 

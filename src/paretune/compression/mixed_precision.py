@@ -34,14 +34,15 @@ class MixedPrecision(Technique):
 
     Attributes:
         by: what the budget limits: the "size" of the file, or "latency": the sum of
-            the times of the operators, for one sample. Times are kept with the user's
-            other caches, so that the same model gets the same formats again.
+            the times of the operators, for one sample, on the one thread that recipes
+            are worked out with, however many the target has. Times are kept with the
+            user's other caches, so that the same model gets the same formats again.
             What isn't limited isn't looked at: a change of format between two layers
             takes time, so a smaller file may be a slower one.
         budget: of it, as a share of what the float model takes, all of its weights
             stored plainly.
         rounding: of int4: "nearest"; or "adaptive": by what it does to a layer's
-            output on calibration data.
+            output on calibration data, up to 6,144 inputs.
         samples: of the calibration split.
         keep_float: comma-separated operators ("Gather") and layers ("head",
             "layers.0.*") that stay float32; "" for none.

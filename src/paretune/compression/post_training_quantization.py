@@ -45,7 +45,8 @@ class PostTrainingQuantization(Technique):
       after it, by how large the channels are on calibration data.
     - `rounding` "adaptive" rounds each weight up or down by what it does to the output
       of its layer on calibration data; at 4 bits it also cuts off the largest weights
-      where that lowers the error. Weights that are 0 stay 0.
+      where that lowers the error. Weights that are 0 stay 0; layers of more than
+      6,144 inputs an output are rounded to the nearest.
     - `bias_correction` takes the mean error of each channel off the bias, of
       convolutions and of linear layers on vectors.
 

@@ -31,7 +31,8 @@ class QuantizationAwareTraining(Technique):
 
     The result is the same model with weights that are whole multiples of their scale:
     rounding them to as many bits once more changes nothing. So leave what would move
-    them out of the step that quantizes (`equalise`, `smooth`), and train no more.
+    them out of the step that quantizes (`equalise`, `smooth`). Steps that prune,
+    factorize, share or train weights refuse such a model: put them before.
 
     Attributes:
         epochs: passes over the "train" split.

@@ -71,7 +71,7 @@ class StructuredPruning(Technique):
         "2021, arXiv:2010.07611; depth: Gromov et al. 2024, arXiv:2403.17887; Men et "
         "al. 2024, arXiv:2403.03853"
     )
-    refuses: ClassVar[frozenset[str]] = frozenset({"quantized"})
+    refuses: ClassVar[frozenset[str]] = frozenset({"quantized", "quantization_aware"})
     gives: ClassVar[frozenset[str]] = frozenset({"pruned"})
     lowers: ClassVar[frozenset[str]] = frozenset(
         {

@@ -17,17 +17,17 @@ class WeightClustering(Technique):
     """Moves each weight to the nearest of a few values that its layer shares.
 
     The values are the centres that k-means finds, from evenly spaced ones at the
-    start. The file then holds a table of the values and an index of 1, 2, 4 or 8 bits a
-    weight; the runtime looks the weights up once, when it loads the file, so that speed
-    is that of the float model. Where a layer has pruned weights, 0 is one of its values
-    and all zeros stay. Biases and normalisation are left as they are; batch
+    start. The file then holds a table of the values and an index of 1 to 6 or of 8 bits
+    a weight; the runtime looks the weights up once, when it loads the file, so that
+    speed is that of the float model. Where a layer has weights of 0, 0 is one of its
+    values and all zeros stay. Biases and normalisation are left as they are; batch
     normalisation is folded into the layer before it first, since its factors would make
     other values in each channel of the exported weights.
 
     `codebook_tuning` after it trains the shared values.
 
     Attributes:
-        clusters: distinct values in a layer, with 0 where it has pruned weights.
+        clusters: distinct values in a layer, with 0 where it has weights of 0.
         skip: comma-separated names of layers to leave ("head", "layers.0.*"); "" for
             none.
 
@@ -37,7 +37,9 @@ class WeightClustering(Technique):
     """
 
     source: ClassVar[str] = "Han et al. 2016, arXiv:1510.00149"
-    refuses: ClassVar[frozenset[str]] = frozenset({"quantized", "clustered"})
+    refuses: ClassVar[frozenset[str]] = frozenset(
+        {"quantized", "quantization_aware", "clustered"}
+    )
     gives: ClassVar[frozenset[str]] = frozenset({"clustered"})
     lowers: ClassVar[frozenset[str]] = frozenset({"size", "transfer_size"})
 

@@ -35,7 +35,8 @@ class WeightOnlyQuantization(Technique):
             one sign.
         rounding: "nearest", which needs no data; or "adaptive", which rounds the
             weights of a linear layer one after the other and lets those still free
-            make good for what it does to the layer's output on calibration data.
+            make good for what it does to the layer's output on calibration data; those
+            of more than 6,144 inputs go to the nearest.
         samples: of the calibration split, for adaptive rounding.
         keep_float: comma-separated operators ("Gather") and layers ("head",
             "layers.0.*") that are left as they are; "" for none.

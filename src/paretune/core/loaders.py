@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from paretune.core.errors import TaskError
@@ -28,6 +29,10 @@ class Loaders(Task):
         lower: the metrics of `quality` of which less is better.
         augment: (inputs, targets) -> the same, varied.
         name: shown to people.
+        unlabelled: likewise, for more inputs that nobody labelled; whatever it gives
+            as targets is left out.
+        teachers: trained modules that `distillation` may use, or functions that build
+            one, by name.
 
     Raises:
         TaskError: a loader can be read only once.
@@ -45,6 +50,8 @@ class Loaders(Task):
         lower: Iterable[str] = (),
         augment: Callable[[Any, Any], tuple[Any, Any]] | None = None,
         name: str = "model",
+        unlabelled: Loader | Callable[[], Loader] | None = None,
+        teachers: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         below = frozenset(lower)
@@ -55,6 +62,13 @@ class Loaders(Task):
         self._model = model
         given = (train, calibration or train, validation, test)
         self._loaders = dict(zip(SPLITS, given, strict=True))
+        self.unlabelled = unlabelled is not None
+        if unlabelled is not None:
+            self._loaders["unlabelled"] = unlabelled
+        self.teachers = {
+            name: partial(_copied, given) if hasattr(given, "modules") else given
+            for name, given in (teachers or {}).items()
+        }
         self._loss, self._quality, self._augment = loss, quality, augment
         for split, loader in self._loaders.items():
             if hasattr(loader, "__next__"):
@@ -65,12 +79,12 @@ class Loaders(Task):
                 )
 
     def model(self) -> Any:
-        model = copy.deepcopy(self._model)
-        return model.eval() if hasattr(model, "eval") else model  # preflight refuses it
+        return _copied(self._model)
 
     def batches(self, split: str) -> Loader:
         loader = self._loaders[split]
-        return loader() if callable(loader) else loader
+        found = loader() if callable(loader) else loader
+        return map(_without_targets, found) if split == "unlabelled" else found
 
     def loss(self, outputs: Any, targets: Any) -> Any:
         return self._loss(outputs, targets)
@@ -82,3 +96,13 @@ class Loaders(Task):
         if self._augment is None:
             return inputs, targets
         return self._augment(inputs, targets)
+
+
+def _copied(model: Any) -> Any:
+    model = copy.deepcopy(model)
+    return model.eval() if hasattr(model, "eval") else model  # preflight refuses it
+
+
+def _without_targets(batch: Any) -> Any:
+    pair = isinstance(batch, tuple | list) and len(batch) == 2
+    return (batch[0], None) if pair else batch  # preflight refuses what is no pair

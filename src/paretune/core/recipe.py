@@ -69,7 +69,8 @@ class Recipe:
         for step in self.steps:
             at = replace(run, stages=(*run.stages, *stages))
             candidate = step.apply(convert(candidate, step.formats(), at), at)
-            stages.append(Stage(step.name(), step.trains, partial(_model, candidate)))
+            teaches = step.trains and step.teaches
+            stages.append(Stage(step.name(), teaches, partial(_model, candidate)))
             run = step.sets(run)
         return candidate
 

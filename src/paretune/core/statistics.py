@@ -60,6 +60,7 @@ __all__ = [
     "mean_interval",
     "paired_difference",
     "resampled_means",
+    "settled",
     "share_difference",
     "share_interval",
     "share_score",

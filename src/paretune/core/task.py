@@ -14,6 +14,7 @@ from paretune.core.target import Arrays
 Direction = Literal["higher", "lower"]
 SPLITS = ("train", "calibration", "validation", "test")
 SHUFFLED = ("train", "unlabelled")
+UNJUDGED = frozenset({"train", "calibration", "unlabelled"})
 
 
 class Task(ABC):

@@ -28,12 +28,12 @@ class Stage(NamedTuple):
 
     Attributes:
         step: the technique's name; "baseline" for the task's own model.
-        trains: whether that step trained.
+        teaches: whether that step trained, and what the model answers.
         model: fetches the model, in the format of that step.
     """
 
     step: str
-    trains: bool
+    teaches: bool
     model: Callable[[], Any]
 
 
@@ -76,6 +76,8 @@ class Technique(ABC):
         breaks: traits that are gone afterwards.
         trains: whether it trains weights: such a step changes no structure, so size
             and latency can be measured without it (see `structural`).
+        teaches: whether a step that trains leaves a model that can teach; one that
+            pretrains features doesn't: its answers mean nothing yet.
         lowers: footprint metrics that it can lower in a CPU runtime; what is not in
             there is no reason to choose it.
         version: raised when the same parameters give another result.
@@ -88,6 +90,7 @@ class Technique(ABC):
     gives: ClassVar[frozenset[str]] = frozenset()
     breaks: ClassVar[frozenset[str]] = frozenset()
     trains: ClassVar[bool] = False
+    teaches: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

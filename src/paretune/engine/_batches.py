@@ -11,7 +11,7 @@ import numpy as np
 
 from paretune.core.errors import ParetuneError, TaskError
 from paretune.core.target import Arrays
-from paretune.core.task import Task, as_arrays
+from paretune.core.task import UNJUDGED, Task, as_arrays
 from paretune.engine.tasks import first_line, raised
 
 
@@ -73,6 +73,23 @@ def arrays(structure: Any, name: str, split: str) -> Arrays:
     return found
 
 
+def targets(structure: Any, split: str) -> Arrays:
+    """The targets of a batch, by name; none of "unlabelled".
+
+    Raises:
+        TaskError: they are no arrays, or "unlabelled" has some.
+    """
+    if split != "unlabelled":
+        return arrays(structure, "target", split)
+    if structure is not None:
+        raise TaskError(
+            "data-type",
+            f"batches('unlabelled') gives {_kind(structure)} as targets; it must give "
+            "(inputs, None).",
+        )
+    return {}
+
+
 def _no_arrays(structure: Any, name: str, split: str, reason: str) -> TaskError:
     return TaskError(
         "data-type",
@@ -128,7 +145,7 @@ def finite(inputs: Arrays, split: str, before: int) -> None:
 def apart(seen: dict[bytes, str], inputs: Arrays, size: int, split: str) -> None:
     """Refuses a sample of one split that is, by content, in another as well.
 
-    Calibration may be part of train: neither judges anything.
+    Those that judge nothing may share samples: calibration may be part of train.
     """
     for row in range(size):
         content = hashlib.blake2b(digest_size=12)
@@ -136,7 +153,7 @@ def apart(seen: dict[bytes, str], inputs: Arrays, size: int, split: str) -> None
             content.update(np.ascontiguousarray(array[row]).tobytes())
         key = content.digest()
         other = seen.setdefault(key, split)
-        if other != split and {other, split} != {"train", "calibration"}:
+        if other != split and not {other, split} <= UNJUDGED:
             raise TaskError(
                 "data-leak",
                 f"a sample of {split} (row {row} of a batch) is, by content, also in "
@@ -157,7 +174,7 @@ def again(task: Task, split: str, first: tuple[Arrays, Arrays]) -> bool:
             f"batches({split!r}) gave 0 batches the second time; "
             "give a function that makes a new loader, or a DataLoader.",
         )
-    second = arrays(batch[0], "input", split), arrays(batch[1], "target", split)
+    second = arrays(batch[0], "input", split), targets(batch[1], split)
     return all(
         one.keys() == two.keys()
         and all(np.array_equal(one[k], two[k], equal_nan=True) for k in one)

@@ -38,9 +38,11 @@ class Node:
     step: str  # the technique that led here, or "export", or "baseline"
 
     @property
-    def trains(self) -> bool:
-        """Whether the step that led here trained."""
-        return self.step not in ("export", "baseline") and self.recipe.steps[-1].trains
+    def teaches(self) -> bool:
+        """Whether the step that led here trained, and what the model answers."""
+        if self.step in ("export", "baseline"):
+            return False
+        return self.recipe.steps[-1].trains and self.recipe.steps[-1].teaches
 
 
 def path_of(recipe: Recipe, to: str) -> tuple[Node, ...]:

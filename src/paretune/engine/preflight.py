@@ -15,7 +15,7 @@ import numpy as np
 
 from paretune.core.errors import TaskError
 from paretune.core.target import Arrays
-from paretune.core.task import SPLITS, Task, as_arrays, like
+from paretune.core.task import SHUFFLED, SPLITS, Task, as_arrays, like
 from paretune.engine import _batches
 from paretune.engine.fingerprint import Fingerprint
 from paretune.engine.tasks import first_line
@@ -24,7 +24,7 @@ from paretune.measurement.quality import outputs_of, scores
 TIMED = 4  # training steps that the estimate of an epoch takes
 LOW = 30  # samples below which no quality difference of use can be seen
 UNREPEATED = (
-    "[data-order] batches('train') begins differently on the second pass, though the "
+    "[data-order] batches({!r}) begins differently on the second pass, though the "
     "generators of Python, numpy and torch are seeded before each: results won't "
     "repeat, and none will be found in the cache; draw from those generators."
 )
@@ -62,12 +62,12 @@ def check(task: Task) -> dict[str, Any]:
     seen: dict[bytes, str] = {}
     counts = {}
     warnings = []
-    for split in SPLITS:
+    for split in (*SPLITS, "unlabelled") if task.unlabelled else SPLITS:
         count = width = 0
         first: tuple[Arrays, Arrays] = ({}, {})
         for batch, (inputs, targets) in enumerate(_batches.batches(task, split)):
             arrays = _batches.arrays(inputs, "input", split)
-            labels = _batches.arrays(targets, "target", split)
+            labels = _batches.targets(targets, split)
             size = _batches.length(arrays, labels, split)
             _batches.finite(arrays, split, count)
             if batch == 0:
@@ -75,16 +75,16 @@ def check(task: Task) -> dict[str, Any]:
                 width = _runs(task, model, session, inputs, targets, size)
             digest.arrays(arrays)
             digest.arrays(labels)
-            _labels(task, model, inputs, targets, width, f"{split} sample", count)
+            if labels:
+                _labels(task, model, inputs, targets, width, f"{split} sample", count)
             _batches.apart(seen, arrays, size, split)
             count += size
         counts[split] = count
         digest.text(split, count)
         _enough(task, split, count)
-        if not _batches.again(task, split, first) and split == "train":
-            warnings.append(UNREPEATED)
-    outputs, targets = outputs_of(session, task.batches("validation"))
-    warnings += _chance(task, outputs, targets)
+        if not _batches.again(task, split, first) and split in SHUFFLED:
+            warnings.append(UNREPEATED.format(split))
+    warnings += _chance(task, *outputs_of(session, task.batches("validation")))
     epoch_s = _batches.user(task, "training step", lambda: _epoch(task, model))
     digest.task(task)
     return {
@@ -131,8 +131,8 @@ def _enough(task: Task, split: str, count: int) -> None:
     if count == 0:
         raise TaskError(
             "data-empty",
-            f"batches({split!r}) of task {task.name!r} gives no sample; "
-            f"the splits are {', '.join(SPLITS)} and each needs some.",
+            f"batches({split!r}) of task {task.name!r} gives no sample; each of "
+            f"{', '.join(SPLITS)} needs some, and 'unlabelled' where there is one.",
         )
     if split in ("validation", "test") and count < LOW:
         raise TaskError(
@@ -207,6 +207,8 @@ def _runs(
                 "model-nondeterministic",
                 f"two runs on one batch differ by {apart:.3g} at {name!r}{where}.",
             )
+    if targets is None:
+        return 0
     outputs = torch_format.call(model, torch_format.tensors(inputs))
     loss = _loss(task, outputs, targets, "sample", 0)
     if not hasattr(loss, "backward") or loss.ndim or not loss.requires_grad:

@@ -141,7 +141,7 @@ class Prefixes:
 
     def _stages(self, path: tuple[Node, ...]) -> tuple[Stage, ...]:
         return tuple(
-            Stage(n.step, n.trains, partial(self._model, path, i))
+            Stage(n.step, n.teaches, partial(self._model, path, i))
             for i, n in enumerate(path)
             if n.step != "export"
         )
@@ -224,7 +224,14 @@ class Prefixes:
 
 
 def _zeros(candidate: Candidate) -> dict[str, float]:
-    """The share of zero weights, where they are not yet rounded to something."""
-    if candidate.format != "torch":
-        return {}
-    return {"zeros": formats("torch").zeros(candidate)}
+    """What its zeros come to, by what the format knows of them.
+
+    "zeros": the share of weights, where they are not yet rounded to something;
+    "spared": bytes, about, by which they make the file smaller.
+    """
+    known = formats(candidate.format)
+    return {
+        name: getattr(known, name)(candidate)
+        for name in ("zeros", "spared")
+        if hasattr(known, name)
+    }

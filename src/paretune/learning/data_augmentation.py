@@ -32,8 +32,9 @@ class DataAugmentation(Technique):
     - text, whole numbers (n, length): `drop`, `swap`, `synonyms`, `padding`.
 
     `operations=1` is TrivialAugment; `operations=2, steady=True` is RandAugment. All of
-    it suits a target that says something of the whole sample; one with a value for
-    each pixel, time step or token is refused.
+    it suits a target that says something of the whole sample, such as a class or a
+    vector of values; one that may tell of pixels, time steps, tokens or boxes is
+    refused, and so are inputs with several fields that could be varied.
 
     Attributes:
         kind: "image", "signal" or "text"; "auto" tells it by type and shape.
@@ -73,7 +74,6 @@ class DataAugmentation(Technique):
         "text: Wei and Zou 2019, arXiv:1901.11196"
     )
     refuses: ClassVar[frozenset[str]] = frozenset({"quantized"})
-    trains: ClassVar[bool] = True
 
     kind: str = param("auto", Choice(("auto", "image", "signal", "text")))
     own: bool = param(True, Choice((True, False)))
@@ -116,6 +116,9 @@ class DataAugmentation(Technique):
             "batches('train') gave no batch; augmentation needs one to vary.",
         )
 
+    def structural(self) -> None:
+        """Nothing: the model stays as it is."""
+
     def sets(self, run: Run) -> Run:
         """A run whose task varies its training batches."""
         from paretune.learning._augment.task import Augmented
@@ -136,13 +139,13 @@ class DataAugmentation(Technique):
         varied = policy.fields(inputs)[key]
         places = tuple(varied.shape[1 if kind == "text" else 2 :])
         for target in policy.fields(targets).values():
-            shape = tuple(target.shape[1:])
-            if shape and places in (shape[: len(places)], shape[-len(places) :]):
+            if policy.placed(target, places):
                 raise UnsupportedError(
                     "augment-target",
-                    f"the targets have shape {tuple(target.shape)}, a value for each "
-                    f"of the {places} places of an input, which would have to move "
-                    "along; vary such a task in its own augment().",
+                    f"the targets are {policy.told(target)}, which may tell of each of "
+                    f"the {places} places of an input and would have to move along; "
+                    "vary such a task in its own augment(), or give a vector of values "
+                    "as floats.",
                 )
         if kind == "signal" and self.rotation and varied.shape[1] % 3:
             raise UnsupportedError(
@@ -150,13 +153,24 @@ class DataAugmentation(Technique):
                 f"rotation turns three channels at a time and these signals have "
                 f"{varied.shape[1]}; set rotation to 0.",
             )
-        if self.blend != "none" and kind == "text" and self.blend != "cutmix":
+        given = policy.fields(inputs).values()
+        blends = {
+            "mixup": all(t.is_floating_point() for t in given),
+            "cutmix": len(given) == 1,
+        }
+        blends |= {"both": all(blends.values()), "none": True}
+        if not blends[self.blend]:
+            fit = " or ".join(repr(b) for b, fits in blends.items() if fits)
             raise UnsupportedError(
                 "augment-blend",
-                f"the numbers of tokens can't be averaged, as blend={self.blend!r} "
-                "would; choose 'cutmix' or 'none'.",
+                f"blend={self.blend!r} doesn't suit inputs of "
+                f"{', '.join(map(policy.told, given))}: mixup can't average whole "
+                "numbers, and cutmix can't find the same place in fields of different "
+                f"kinds; choose {fit}.",
             )
-        if kind == "text" and self.synonyms and texts.tokens(model) < self.padding + 3:
+        table = texts.embedding(model)
+        known = 0 if table is None else len(table)
+        if kind == "text" and self.synonyms and known < self.padding + 3:
             raise UnsupportedError(
                 "augment-synonyms",
                 "synonyms are looked up in the model's embedding and it has none "

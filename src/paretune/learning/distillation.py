@@ -42,8 +42,8 @@ class Distillation(Technique):
         weight: of the teacher; at 1 the targets aren't used.
         teacher: "baseline" (the task's model), "self" (the model as it comes into this
             step), "assistant" (the model after the last step before this one that
-            trained) or a name in `task.teachers`; of several, with commas between, the
-            outputs are averaged.
+            trained on labels or a teacher) or a name in `task.teachers`; of several,
+            with commas between, the outputs are averaged.
         on: "logits": the outputs alone; "hints": hidden features too, through a linear
             adapter that is thrown away; "attention": where features are active;
             "relation": distances and angles between samples.
@@ -63,7 +63,9 @@ class Distillation(Technique):
         "al. 2019, arXiv:1904.05068 (relation); Mirzadeh et al. 2019, arXiv:1902.03393 "
         "(assistant); Furlanello et al. 2018, arXiv:1805.04770 (self)"
     )
-    refuses: ClassVar[frozenset[str]] = frozenset({"quantized", "clustered"})
+    refuses: ClassVar[frozenset[str]] = frozenset(
+        {"quantized", "quantization_aware", "clustered"}
+    )
     trains: ClassVar[bool] = True
 
     epochs: int = param(5, Integer(1, 100, log=True))
@@ -99,11 +101,12 @@ class Distillation(Technique):
         student = _fresh.fresh(model, run.seed) if self.start == "fresh" else model
         if self.on == "logits":
             return self._fitted(student, found, run)
+        from paretune.infrastructure.formats._training import unfrozen
         from paretune.infrastructure.formats.torch import clone
         from paretune.learning._distil.hidden import watched
 
         # A copy, since the two may be one and the same.
-        both, found[0] = watched(self.on, clone(student), found[0], run)
+        both, found[0] = watched(self.on, unfrozen(clone(student)), found[0], run)
         trained: Any = self._fitted(both, found, run)
         within: nn.Module = trained.model
         return within

@@ -51,7 +51,9 @@ class FineTuning(Technique):
         "Smith & Topin 2017, arXiv:1708.07120; Izmailov et al. 2018, arXiv:1803.05407; "
         "Szegedy et al. 2015, arXiv:1512.00567; Foret et al. 2020, arXiv:2010.01412"
     )
-    refuses: ClassVar[frozenset[str]] = frozenset({"quantized", "clustered"})
+    refuses: ClassVar[frozenset[str]] = frozenset(
+        {"quantized", "quantization_aware", "clustered"}
+    )
     trains: ClassVar[bool] = True
 
     epochs: int = param(5, Integer(1, 100, log=True))

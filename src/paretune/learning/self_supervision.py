@@ -51,8 +51,11 @@ class SelfSupervision(Technique):
         "contrastive: Chen et al. 2020, arXiv:2002.05709; masked: He et al. 2022, "
         "arXiv:2111.06377; of signals: Dong et al. 2023, arXiv:2302.00861"
     )
-    refuses: ClassVar[frozenset[str]] = frozenset({"quantized", "clustered"})
+    refuses: ClassVar[frozenset[str]] = frozenset(
+        {"quantized", "quantization_aware", "clustered"}
+    )
     trains: ClassVar[bool] = True
+    teaches: ClassVar[bool] = False
 
     method: str = param("contrastive", Choice(("contrastive", "masked")))
     epochs: int = param(10, Integer(1, 200, log=True))
@@ -81,6 +84,7 @@ class SelfSupervision(Technique):
         model = torch_format.clone(model)
         if self.start == "fresh":
             model = _fresh.fresh(model, run.seed)
+        model = _training.unfrozen(model)
         first = self._first(run)
         key, kind = field_of(first, "auto")
         at, wide = taps.last_linear(model, first)

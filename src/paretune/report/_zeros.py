@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from paretune.core.study import Study
 from paretune.core.trial import Trial
-from paretune.report import _figures as f
 from paretune.report import _words as w
 
 LEAST = 0.05  # of the weights: fewer are not worth a word
+SPARED = 0.01  # of the file: less is no gain
 # Runtimes whose kernels take no notice of zeros, as people call them.
 DENSE = {"onnxruntime": "ONNX Runtime", "torch_eager": "PyTorch"}
 
@@ -23,11 +23,25 @@ def zeros(study: Study, trial: Trial) -> str:
     before = known[0] if first.get("step") == "baseline" and "zeros" in first else 0.0
     if known[-1] - before < LEAST:
         return ""
-    size = f.change(study, trial, "size")
-    gain = "the model no faster, and its file is no smaller"
-    if size is not None and size.verdict > 0:
-        gain = "the file smaller, not the model faster"
+    match _smaller(trial):
+        case None:
+            gain = "the model no faster"
+        case True:
+            gain = "the file smaller, not the model faster"
+        case False:
+            gain = "neither the model faster nor its file smaller"
     return (
         f"{w.percent(known[-1])} of its weights are zero; {runtime} multiplies by zero "
         f"as by any number, so the zeros make {gain}."
     )
+
+
+def _smaller(trial: Trial) -> bool | None:
+    """Whether it is the zeros that make its file smaller; None if it wasn't noted."""
+    if all(node.get("format") == "torch" for node in trial.trace):
+        return False  # such a file keeps every weight as it is
+    size = trial.measurements.get("size")
+    spared = trial.trace[-1].get("spared")
+    if size is None or not isinstance(spared, int | float):
+        return None
+    return spared >= SPARED * size.value

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import time
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from paretune.core.study import Study
 from paretune.core.trial import Trial
 from paretune.frontier import Frontier, frontier
 from paretune.infrastructure.formats import _container, _unpacking
+from paretune.measurement.transfer_size import deflated
 from paretune.report import _figures as f
 from paretune.report._card import Packed, card
 from paretune.report._html import asset, scrubbed
@@ -105,7 +107,7 @@ def _packed(model: bytes) -> tuple[dict[str, bytes], Packed]:
             "the packed model doesn't unpack to what was measured; export it again.",
         )
     spent = time.perf_counter() - begin
-    told = Packed(len(packed), len(model), len(program), spent)
+    told = Packed(len(packed), len(model), len(program), deflated([program]), spent)
     return dict(zip(PACKED, (packed, program), strict=True)), told
 
 
@@ -158,7 +160,7 @@ def _make_room(folder: Path, keep: Container[str]) -> None:
     try:
         for name in there:
             ours = name in (*NAMES, *PACKED)
-            if name == SUMS or (ours and name not in keep):
+            if name == SUMS or _unfinished(name) or (ours and name not in keep):
                 (folder / name).unlink()
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -169,9 +171,14 @@ def _ours(folder: Path, there: Sequence[str]) -> bool:
         head = json.loads((folder / FIGURES).read_bytes())
     except (OSError, ValueError):
         return False
-    names = {*NAMES, *PACKED}
-    known = {*names, "__pycache__", *(f".{name}.partial" for name in names)}
+    known = {*NAMES, *PACKED, "__pycache__"}
+    known |= {f".{name}.partial" for name in known} | {*filter(_unfinished, there)}
     return isinstance(head, dict) and "bundle" in head and known.issuperset(there)
+
+
+def _unfinished(name: str) -> bool:
+    """Whether it is what `unpack.py` or `predict.py` left when it was stopped."""
+    return re.fullmatch(rf"\.{re.escape(MODEL)}\.[0-9a-f]+\.partial", name) is not None
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -95,9 +95,10 @@ def sentences(found: Found) -> Iterator[str]:
     yield from _needs(found)
     seeds = found["seeds"]
     spread = (
-        f"Means over {seeds} seeds; intervals hold the spread over test samples and "
-        "that over seeds, which is taken to be alike for all methods with the same "
-        "labels."
+        f"Means over {seeds} seeds; intervals hold the spread over test samples and, "
+        "by Student's t, that over seeds, which is taken to be alike for all methods "
+        "with the same labels; the more they go up and down together from seed to "
+        "seed, the fewer seeds they count for."
         if seeds > 1
         else "One seed: the spread over seeds isn't known and not in the intervals."
     )
@@ -106,6 +107,11 @@ def sentences(found: Found) -> Iterator[str]:
         f"{found['metric']} on the test split, by PyTorch; the split was "
         f"read {read} time{'s' * (read != 1)} by this study. {spread}"
     )
+    if any(p["gain"] for p in found["points"]):
+        yield (
+            "Differences from plain training are judged all at once (Holm): the chance "
+            "that one is told where there is none is 5 %; ≈ marks what can't be told."
+        )
     yield (
         f"Each training has about {found['steps']:,} steps from new weights, whatever "
         "the labels; plain training leaves out the task's own augmentation. "
@@ -119,6 +125,12 @@ def sentences(found: Found) -> Iterator[str]:
         )
     for method, why in found["missing"].items():
         yield f"{NAMES[method].removeprefix('+ ').capitalize()} is left out: {why}"
+    for each in found["failed"]:
+        name = NAMES[each["method"]].removeprefix("+ ").capitalize()
+        yield (
+            f"{name} with {100 * each['share']:g} % of the labels is left out: seed "
+            f"{each['seed']} failed: {each['why']}"
+        )
 
 
 def _needs(found: Found) -> Iterator[str]:

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,10 +66,16 @@ class Journal:
         """Adds a record; it is on the disk when this returns."""
         line = json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
         with storing(self.path):
-            left = memoryview(line.encode())
-            while left:
-                left = left[os.write(self._descriptor, left) :]
-            os.fsync(self._descriptor)
+            before = os.fstat(self._descriptor).st_size
+            try:
+                left = memoryview(line.encode())
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
+                os.fsync(self._descriptor)
+            except BaseException:  # a part of a line would spoil the next one
+                with suppress(OSError):
+                    os.ftruncate(self._descriptor, before)
+                raise
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -94,9 +100,20 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def _mend(descriptor: int) -> None:
-    """Cuts off a last line that has no end."""
+    """Cuts off a last line that has no end, or that is no whole record."""
     size = os.fstat(descriptor).st_size
     content = os.pread(descriptor, size, 0)
     whole = content.rfind(b"\n") + 1
+    last = content.rfind(b"\n", 0, max(whole - 1, 0)) + 1
+    if not _reads(content[last:whole]):
+        whole = last
     if whole < size:
         os.ftruncate(descriptor, whole)
+
+
+def _reads(line: bytes) -> bool:
+    try:
+        json.loads(line or b"0")
+    except ValueError:
+        return False
+    return True

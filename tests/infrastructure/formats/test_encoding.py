@@ -142,6 +142,34 @@ def test_the_file_is_really_smaller(weight, times):
     assert bits(seen(small, weight)) == bits(weight)
 
 
+@pytest.mark.parametrize(
+    ("weight", "without"),
+    [
+        (sparse(0.3), 1.0),
+        (sparse(0.9), 1.0),
+        (sparse(0.9, np.int8), 1.0),
+        (palette(15, 0.9), 1 / 8),  # 4 bits of 32 are enough for the values
+        (palette(16), 1 / 8),
+        (sparse(0.05), 1.0),
+        (sparse(0.05, np.int8), 1.0),
+    ],
+)
+def test_it_is_known_what_zeros_spare(weight, without):
+    model = holding(weight)
+    spared = _encoding.spared_by_zeros(model)
+    otherwise = without * weight.nbytes
+    assert spared == pytest.approx(
+        otherwise - encoded(model).ByteSize(), abs=0.01 * weight.nbytes
+    )
+    assert (spared > 0) == (np.mean(weight == 0) > 0.1)
+
+
+def test_a_value_that_is_no_zero_spares_nothing_by_being_frequent():
+    weight = palette(16)
+    weight[np.random.default_rng(0).random(weight.shape) < 0.9] = weight[0, 0]
+    assert _encoding.spared_by_zeros(holding(weight)) == 0
+
+
 def test_ordinary_weights_are_not_touched():
     task = ConvNet()
     exported = onnx_format.from_torch(Candidate(task.model(), "torch"), task)

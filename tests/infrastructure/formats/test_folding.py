@@ -9,7 +9,7 @@ from torch import nn
 from paretune.core.candidate import Candidate
 from paretune.infrastructure.formats import torch as torch_format
 from paretune.infrastructure.formats._folding import fold
-from tests.toys import TOYS, Classes
+from tests.toys import TOYS, Classes, KeywordNet
 
 
 def lively(model: nn.Module) -> nn.Module:
@@ -42,12 +42,13 @@ def answers(model: nn.Module, task) -> torch.Tensor:
             + [(f"{b}.conv{i}", f"{b}.bn{i}") for b in (3, 4) for i in (1, 2)],
         ),
         ("signalnet", [("0", "1")]),
+        ("keywordnet", [("0", "1"), ("4", "5")]),
         ("textnet", []),
         ("pairnet", []),
     ],
 )
 def test_all_pairs_of_a_toy_are_folded(toy, pairs, tmp_path):
-    task = TOYS[toy]()
+    task = (TOYS | {"keywordnet": KeywordNet})[toy]()
     model = lively(task.model())
     folded = torch_format.clone(model)
     assert fold(folded, task) == pairs

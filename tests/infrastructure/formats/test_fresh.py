@@ -70,3 +70,42 @@ def test_parameters_of_no_layer_keep_mean_and_spread():
     assert torch.allclose(drawn.scale, torch.full((500,), 2.0))
     assert float(drawn.position.detach().std()) == pytest.approx(0.02, rel=0.1)
     assert float(drawn.temperature.detach()) == pytest.approx(0.07)
+
+
+class Adapted(nn.Linear):
+    """A linear layer with more to learn than its `reset_parameters` knows of."""
+
+    def __init__(self):
+        super().__init__(20, 20)
+        self.down = nn.Parameter(torch.randn(4, 20))
+
+
+class Outer(nn.Module):
+    """Its `reset_parameters` is about its child alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(20, 20)
+        self.token = nn.Parameter(torch.randn(1, 20))
+
+    def reset_parameters(self):
+        nn.init.normal_(self.inner.weight)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.utils.spectral_norm(nn.Linear(20, 20)),
+        lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(20, 20)),
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(20, 20)),
+        Adapted,
+        Outer,
+    ],
+)
+def test_no_trained_weight_is_left_by_a_reset_that_knows_only_some(build):
+    torch.manual_seed(0)
+    model = build().eval()
+    drawn = fresh(model, 0)
+    for key, value in model.named_parameters():
+        assert not torch.equal(drawn.get_parameter(key), value), key

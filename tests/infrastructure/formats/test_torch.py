@@ -191,6 +191,42 @@ def test_what_is_no_resize_is_refused(change, tmp_path):
     assert caught.value.code == "edit"
 
 
+def trained(model):
+    return {k: p.requires_grad for k, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("way", ["save", "write"])
+def test_what_is_frozen_stays_so(way, tmp_path):
+    task = ConvNet()
+    task.reference = "toys:convnet"
+    model = task.model()
+    wide, out = model[9].in_features, model[9].out_features
+    model[9] = nn.Sequential(nn.Linear(wide, 2, bias=False), nn.Linear(2, out))
+    model[9][0].weight.requires_grad_(False)
+    model[4] = nn.Conv2d(16, 32, 3, padding=1, bias=True)  # it had no bias
+    model[4].bias.requires_grad_(False)
+    model[0].weight.requires_grad_(False)  # nothing else changed about it
+    candidate = Candidate(model.eval(), "torch")
+    if way == "save":
+        loaded = assert_kept(candidate, task, tmp_path)
+    else:
+        artifact = torch_format.write(candidate, task, tmp_path / "a.safetensors")
+        loaded = torch_format.open_artifact(artifact.path, lambda _: task).model
+    assert sum(not v for v in trained(model).values()) == 3
+    assert trained(loaded) == trained(model)
+
+
+def test_what_the_task_froze_may_be_trained_again(tmp_path):
+    class Frozen(ConvNet):
+        def model(self):
+            return super().model().requires_grad_(False)
+
+    model = Frozen().model().requires_grad_(True)
+    model[9].weight.requires_grad_(False)
+    loaded = assert_kept(Candidate(model, "torch"), Frozen(), tmp_path)
+    assert trained(loaded) == trained(model)
+
+
 def test_damage_is_noticed(tmp_path):
     task = ConvNet()
     torch_format.save(Candidate(task.model(), "torch"), task, tmp_path)

@@ -13,7 +13,6 @@ from paretune.core.technique import Run
 from paretune.infrastructure.formats._edits import named_tensors
 
 MOST = 256  # values that a layer may share
-PRUNED = 0.05  # share of zeros from which on they are no accident
 _ROUNDS = 300
 
 
@@ -65,8 +64,9 @@ def centres(values: np.ndarray, count: int) -> np.ndarray:
     """The means of `count` or fewer clusters, ascending: one-dimensional k-means.
 
     Args:
-        values: of a weight, any shape; if 5 % or more are 0, 0 is one of the centres,
-            and the others are those of the other values.
+        values: of a weight, any shape; if one is 0 (pruned, or the row of an embedding
+            that stands for padding), 0 is one of the centres, and the others are those
+            of the other values.
         count: 2 or more.
 
     Returns:
@@ -77,8 +77,8 @@ def centres(values: np.ndarray, count: int) -> np.ndarray:
         [1.0, 4.0]
     """
     flat = np.sort(np.asarray(values, np.float64).ravel())
-    pruned = np.mean(flat == 0) >= PRUNED
-    if pruned:
+    has_zero = bool((flat == 0).any())
+    if has_zero:
         flat, count = flat[flat != 0], count - 1
     sums = np.concatenate([[0.0], np.cumsum(flat)])
     found = np.linspace(flat[0], flat[-1], count)
@@ -90,7 +90,7 @@ def centres(values: np.ndarray, count: int) -> np.ndarray:
         if len(moved) == len(found) and np.allclose(moved, found, rtol=1e-7, atol=0):
             break
         found = moved
-    if pruned:
+    if has_zero:
         found = np.concatenate([found, [0.0]])
     return np.unique(found.astype(np.float32))
 

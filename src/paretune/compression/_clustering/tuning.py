@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from paretune.compression._clustering.sharing import MOST
 from paretune.core.errors import UnsupportedError
 from paretune.infrastructure.formats._edits import groups, named_tensors
+from paretune.infrastructure.formats._training import unfrozen
 from paretune.infrastructure.formats.torch import clone
 
 _WORTH = 2  # weights that a value must have on the average
@@ -42,9 +43,11 @@ def tied(model: nn.Module) -> nn.Module:
     """A copy in which equal weights of a layer are one parameter.
 
     Raises:
-        UnsupportedError: no layer has 256 or fewer values for twice as many weights.
+        UnsupportedError: no trainable layer has 256 or fewer values for twice as many
+            weights.
     """
-    copy = clone(model)
+    # `fit` would do it after recurrent weights are frozen here, and for them as well.
+    copy = unfrozen(clone(model))
     tensors = named_tensors(copy)
     found = 0
     for names in groups(tensors):
@@ -55,13 +58,13 @@ def tied(model: nn.Module) -> nn.Module:
         if any(isinstance(m, nn.RNNBase) for m in modules):
             weight.requires_grad_(False)  # it keeps a list of its weights of its own
             continue
-        found += 1
+        found += weight.requires_grad
         tables: list[Any] = []
         values = weight.detach()
         for name, module in zip(names, modules, strict=True):
             own = name.rpartition(".")[2]
             # What is registered changes the parameter that is there, in place.
-            setattr(module, own, nn.Parameter(values.clone()))
+            setattr(module, own, nn.Parameter(values.clone(), weight.requires_grad))
             parametrize.register_parametrization(module, own, _Lookup(values))
             tables.append(module.parametrizations[own])  # type: ignore[index]
         for other in tables[1:]:
@@ -69,8 +72,8 @@ def tied(model: nn.Module) -> nn.Module:
     if not found:
         raise UnsupportedError(
             "not-applicable",
-            f"no layer shares {MOST} or fewer values; put weight_clustering before "
-            "this step.",
+            f"no trainable layer shares {MOST} or fewer values; put weight_clustering "
+            "before this step.",
         )
     return copy
 

@@ -49,15 +49,16 @@ def matrix(layer: Any, spread: np.ndarray | None, step: int) -> Factors:
     """
     weight = layer.weight.detach().double().flatten(1).numpy()
     out, inward = weight.shape
-    root, inverse = _roots(spread, inward)
-    u, s, vt = np.linalg.svd(weight @ root, full_matrices=False)
+    roots = None if spread is None else _roots(spread)
+    seen = weight if roots is None else weight @ roots[0]
+    u, s, vt = np.linalg.svd(seen, full_matrices=False)
 
     def build(rank: Rank) -> nn.Sequential:
         (r,) = rank
         half = np.sqrt(s[:r])
         first = _point(layer, inward, r, stride=getattr(layer, "stride", 1))
         last = _point(layer, r, out, last=True)
-        _set(first, half[:, None] * (vt[:r] @ inverse))
+        _set(first, half[:, None] * (vt[:r] if roots is None else vt[:r] @ roots[1]))
         _set(last, u[:, :r] * half)
         return _chain(layer, first, last)
 
@@ -166,10 +167,8 @@ def _grid(most: int, step: int) -> list[int]:
     return sorted({max(step, int(r) // step * step) for r in ranks if r >= 1})
 
 
-def _roots(spread: np.ndarray | None, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A square root of the spread and its inverse; identities without one."""
-    if spread is None:
-        return np.eye(size), np.eye(size)
+def _roots(spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A square root of the spread and its inverse."""
     values, vectors = np.linalg.eigh(spread)
     # Directions that never occur would be of no weight, and could not be inverted.
     values = np.maximum(values, max(values[-1], 1e-30) * _TINY)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,6 +21,7 @@ from paretune.compression._lowrank.factors import (
 from paretune.core.errors import UnsupportedError, nearest
 from paretune.core.task import as_arrays, pick
 from paretune.core.technique import Run
+from paretune.infrastructure.formats import _columns
 from paretune.infrastructure.formats import torch as torch_format
 
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -38,18 +40,21 @@ def candidates(
     Raises:
         UnsupportedError: there is none, or `skip` names something that isn't there.
     """
-    names = [name for name, module in model.named_modules() if type(module) in KINDS]
-    left = _skipped(skip, names)
-    uses: dict[int, int] = {}
-    for _, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            uses[id(parameter)] = uses.get(id(parameter), 0) + 1
-    found = {
+    named = {
+        name: module
+        for name, module in model.named_modules(remove_duplicate=False)
+        if type(module) in KINDS
+    }
+    left = {id(named[name]) for name in _skipped(skip, list(named))}
+    # A chain takes one place: what has another would stay there as well.
+    places = Counter(id(m) for parent in model.modules() for m in _inside(parent))
+    uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
+    found: dict[str, Any] = {
         name: module
         for name, module in model.named_modules()
-        if name
-        and name in names
-        and name not in left
+        if name in named
+        and id(module) not in left
+        and places[id(module)] == 1
         and uses[id(module.weight)] == 1
         and _fits(module, convolutions)
     }
@@ -67,6 +72,8 @@ def spread(
 ) -> dict[str, np.ndarray]:
     """The mean of `x x^T` over the inputs x of each layer without a kernel.
 
+    Those that are wide are left out.
+
     Raises:
         TaskError: the calibration split is empty.
     """
@@ -74,8 +81,8 @@ def spread(
     counts: dict[str, int] = {}
 
     def note(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            x = inputs[0].detach().double()
+        def hook(layer: nn.Module, inputs: Any, named: Any) -> None:
+            x = torch_format.first(inputs, named).detach().double()
             if not isinstance(layer, nn.Linear):
                 x = x.movedim(1, -1)
             x = x.reshape(-1, x.shape[-1])
@@ -85,9 +92,9 @@ def spread(
         return hook
 
     hooks = [
-        layer.register_forward_pre_hook(note(name))
+        layer.register_forward_pre_hook(note(name), with_kwargs=True)
         for name, layer in layers.items()
-        if _is_matrix(layer)
+        if _is_matrix(layer) and not is_wide(layer)
     ]
     torch_format.sample(run.task)  # says so if there is no calibration data
     seen = 0
@@ -105,6 +112,11 @@ def spread(
         for handle in hooks:
             handle.remove()
     return {name: (total / counts[name]).numpy() for name, total in sums.items()}
+
+
+def is_wide(layer: Any) -> bool:
+    """Whether a layer without a kernel has more inputs than `spread` takes."""
+    return _is_matrix(layer) and layer.weight.shape[1] > _columns.MOST
 
 
 def factors(
@@ -130,6 +142,10 @@ def replaced(model: nn.Module, name: str, chain: nn.Sequential, run: Run) -> boo
         parent._modules[own] = before
         return False
     return True
+
+
+def _inside(module: nn.Module) -> Iterable[nn.Module | None]:
+    return module._modules.values()
 
 
 def _fits(layer: Any, convolutions: str) -> bool:

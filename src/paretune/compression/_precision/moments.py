@@ -9,6 +9,7 @@ import onnx
 
 from paretune.compression._quantization.calibration import CHUNK, seen
 from paretune.core.technique import Run
+from paretune.infrastructure.formats import _columns
 
 ROWS = 16384  # of one input: more of them tell little more
 VALUES = 2**25  # of moments that are summed up at once: 256 MB
@@ -23,6 +24,8 @@ def of(
     With fewer rows than values in one, most of it would be chance: it is drawn towards
     its diagonal.
 
+    Inputs with more than 6,144 numbers in a row are left out, and told of.
+
     Args:
         model: a float graph with shapes inferred.
         inputs: by the name of a value, how many numbers a row of it has.
@@ -30,13 +33,18 @@ def of(
         samples: of it to look at.
 
     Returns:
-        float64, (numbers, numbers) each.
+        float64, (numbers, numbers) of each that isn't left out.
 
     Raises:
         TaskError: the calibration split is empty.
     """
+    wide = [name for name, size in inputs.items() if size > _columns.MOST]
+    if wide:
+        run.progress(
+            f"rounded to the nearest, as too wide: inputs {', '.join(wide)}", 0.0
+        )
     found = {}
-    for names in _groups(inputs):
+    for names in _groups({k: v for k, v in inputs.items() if k not in wide}):
         found.update(_sums(model, names, run, samples))
     return found
 

@@ -185,11 +185,11 @@ def _inputs_of(norms: list[_BatchNorm]) -> Iterator[list[tuple[_BatchNorm, Tenso
     """What goes into each normalisation, as a list that fills while the model runs."""
     seen: list[tuple[_BatchNorm, Tensor]] = []
 
-    def keep(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def keep(norm: nn.Module, inputs: Any, named: Any) -> None:
         assert isinstance(norm, _BatchNorm)
-        seen.append((norm, inputs[0]))
+        seen.append((norm, torch_format.first(inputs, named)))
 
-    handles = [norm.register_forward_pre_hook(keep) for norm in norms]
+    handles = [norm.register_forward_pre_hook(keep, with_kwargs=True) for norm in norms]
     try:
         yield seen
     finally:

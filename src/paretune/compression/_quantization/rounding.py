@@ -23,6 +23,7 @@ from paretune.compression._quantization.calibration import CHUNK, seen
 from paretune.compression._quantization.patches import array, matrix, rows
 from paretune.compression._quantization.weights import Layer, arrays, put
 from paretune.core.technique import Run
+from paretune.infrastructure.formats import _columns
 
 ROWS = 8192  # of one layer's inputs: more of them tell little more
 BLOCK = 64
@@ -42,8 +43,8 @@ def adapt(
 ) -> dict[str, np.ndarray]:
     """Rounds the weights of these layers, in place.
 
-    A weight that is 0 stays 0. A layer whose weights others use as well, or whose
-    input can't be had, is rounded to the nearest.
+    A weight that is 0 stays 0. A layer whose weights others use as well, whose input
+    can't be had, or of more than 6,144 weights a channel is rounded to the nearest.
 
     Args:
         model: a float graph with shapes inferred.
@@ -58,12 +59,15 @@ def adapt(
     """
     found: dict[str, np.ndarray] = {}
     names = [layer.weight for layer in layers]
+    too_wide: list[str] = []
     weights = arrays(model, names)
     for number, layer in enumerate(layers):
         run.progress("round", number / len(names))
         weight, axis = weights[layer.weight], layer.axis
         moments = None
-        if names.count(layer.weight) == 1:
+        if matrix(layer, weight).shape[-1] > _columns.MOST:
+            too_wide.append(layer.weight)
+        elif names.count(layer.weight) == 1:
             moments = second_moments(model, layer, weight.shape, run, samples, centred)
         if moments is None:
             step = grid.scales(weight, axis, bits)
@@ -78,6 +82,10 @@ def adapt(
         fine = array(layer, levels * step[..., None], weight.shape)
         found[layer.weight] = step.reshape(-1)
         put(model, {layer.weight: fine.astype(np.float32)})
+    if too_wide:
+        run.progress(
+            f"rounded; to the nearest, as too wide: {', '.join(too_wide)}", 1.0
+        )
     return found
 
 

@@ -14,25 +14,27 @@ from paretune.compression._sparsity.weights import Weight
 from paretune.core.errors import TaskError
 from paretune.core.task import as_arrays
 from paretune.core.technique import Run
+from paretune.infrastructure.formats import _columns
 from paretune.infrastructure.formats import torch as torch_format
 
-MOST = 6144  # columns: of more, the products of each with each fill the memory
 _CHUNK = 2**24  # values that are unfolded at once
+_SETTLES = " while batch normalisation settles; give larger ones, or set settle: false"
 _Unfolded = (nn.Conv1d, nn.Conv2d)
 
 
-def batches(run: Run, samples: int, least: int = 1) -> list[Any]:
+def batches(run: Run, samples: int, normed: bool = False) -> list[Any]:
     """The first samples of the calibration split, as batches of tensors.
 
     Args:
         run: the task.
         samples: about how many.
-        least: samples of a batch; one with fewer is left out.
+        normed: whether batches are normalised by their own statistics: one sample has
+            no spread, so that a batch of one is left out.
 
     Raises:
         TaskError: there is no such batch.
     """
-    found, seen = [], 0
+    found, seen, least = [], 0, 2 if normed else 1
     for inputs, _ in run.task.batches("calibration"):
         count = len(next(iter(as_arrays(inputs, "input").values())))
         if count >= least:
@@ -43,8 +45,8 @@ def batches(run: Run, samples: int, least: int = 1) -> list[Any]:
     if not found:
         raise TaskError(
             "data-too-small",
-            f"batches('calibration') gave no batch of {least} or more samples; "
-            "this criterion needs one.",
+            f"batches('calibration') gave no batch of {least} or more samples, which "
+            f"this criterion needs{_SETTLES if normed else ''}.",
         )
     return found
 
@@ -90,13 +92,16 @@ def products(
     shape = (weight.groups, columns, columns) if whole else (weight.groups, columns)
     total = torch.zeros(shape, dtype=torch.double)
 
-    def add(layer: nn.Module, given: tuple[Any, ...]) -> None:
-        for part in _columns(layer, given[0].detach().float()):
+    def add(layer: nn.Module, given: Any, named: Any) -> None:
+        values = torch_format.first(given, named).detach().float()
+        for part in _unfolded(layer, values):
             both = part.mT @ part if whole else part.square().sum(1)
             total.add_(both.double())
 
     layers = [u for u in weight.users if _is_able(u, weight)]
-    handles = [layer.register_forward_pre_hook(add) for layer in layers]
+    handles = [
+        layer.register_forward_pre_hook(add, with_kwargs=True) for layer in layers
+    ]
     with _removing(handles), torch_format.plain_attention():
         for batch in data:
             run.give_way()
@@ -106,10 +111,10 @@ def products(
 
 def _is_able(layer: nn.Module, weight: Weight) -> bool:
     columns = weight.tensor[0].numel() if weight.layout == "kernel" else weight.inputs
-    return isinstance(layer, (nn.Linear, *_Unfolded)) and columns <= MOST
+    return isinstance(layer, (nn.Linear, *_Unfolded)) and columns <= _columns.MOST
 
 
-def _columns(layer: nn.Module, given: torch.Tensor) -> Iterator[torch.Tensor]:
+def _unfolded(layer: nn.Module, given: torch.Tensor) -> Iterator[torch.Tensor]:
     """Parts of (groups, samples and positions, columns); `Weight.matrix` fits them."""
     if isinstance(layer, nn.Linear):
         yield given.reshape(1, -1, layer.in_features)

@@ -86,7 +86,8 @@ def prune(
     known: list[Weight] = []
     others = weights
     if criterion != "magnitude":
-        data = inputs.batches(run, samples, least=2 if settle else 1)
+        normed = settle and bool(statistics.norms(copy))
+        data = inputs.batches(run, samples, normed)
         known, others = inputs.in_order(copy, weights, data[0])
     for number, weight in enumerate(known):
         run.progress("prune", number / len(weights))

@@ -23,30 +23,31 @@ def settled(model: nn.Module, run: Run) -> None:
     """
     # One sample has no spread to normalise by.
     feed = Feed(run.task, run.seed, ("calibration",), least=2)
-    if _norms(model) and next(feed.batches(0, augment=False), None) is not None:
+    if norms(model) and next(feed.batches(0, augment=False), None) is not None:
         settle(model, Mode(), feed, run)
 
 
 @contextlib.contextmanager
 def from_batches(model: nn.Module) -> Iterator[None]:
     """Normalises each batch by its own statistics, and leaves those that are kept."""
-    norms = _norms(model)
-    counts = [n.num_batches_tracked for n in norms]
-    momenta = [n.momentum for n in norms]
-    for norm in norms:
+    found = norms(model)
+    counts = [n.num_batches_tracked for n in found]
+    momenta = [n.momentum for n in found]
+    for norm in found:
         norm.momentum = 0.0
         norm.num_batches_tracked = None
         norm.train()
     try:
         yield
     finally:
-        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+        for norm, momentum, count in zip(found, momenta, counts, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked = count
             norm.eval()
 
 
-def _norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+def norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The layers that keep statistics."""
     return [
         m for m in model.modules() if isinstance(m, NORMS) and m.track_running_stats
     ]

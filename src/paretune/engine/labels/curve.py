@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
 from paretune.core.measurement import Measurement
-from paretune.core.statistics import Z
+from paretune.core.statistics import LEVEL, Difference, holm, settled
 
 DRAWS = 2_000
+ALPHA = 1 - LEVEL
+LEAST_P = 1e-12
+# What differences from one and the same thing have in common at the least.
+LEAST_ALIKE = 0.25
 
 
 @dataclass(frozen=True)
@@ -51,30 +56,65 @@ class Spread:
     """
 
     error: float
-    freedom: int
+    freedom: float
 
-    @property
-    def half(self) -> float:
-        """Half of a 95 % interval, by Student's t."""
+    def half(self, p: float) -> float:
+        """Half of the interval that misses in a share `p` of cases, by Student's t."""
         from scipy.special import stdtrit
 
         if not self.freedom:
             return 0.0
-        return float(stdtrit(self.freedom, 0.975)) * self.error
+        return -float(stdtrit(self.freedom, p / 2)) * self.error
 
 
-def spread(rows: Sequence[np.ndarray]) -> Spread:
+def alike(rows: Sequence[Mapping[str, np.ndarray]]) -> float:
+    """How much methods tell the same of the seeds: the squared correlation of two.
+
+    The mean of correlations over shares is what a few seeds can tell of it. What two
+    of the same seeds have in common (the labels, the first weights, the model that
+    both are compared with) makes them tell less than two would.
+
+    Args:
+        rows: for each share of the labels, values by seed of each method.
+
+    Example:
+        >>> round(alike([{"a": np.array([0.8, 0.9]), "b": np.array([0.7, 0.6])}]), 3)
+        1.0
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    for methods in rows:
+        for one, other in combinations(sorted(methods), 2):
+            value = _correlation(methods[one], methods[other])
+            found.setdefault((one, other), []).append(value)
+    if not found:
+        return 1.0
+    mean = float(np.mean([np.mean(values) ** 2 for values in found.values()]))
+    return min(max(mean, LEAST_ALIKE), 1.0)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    one, two = first - first.mean(), second - second.mean()
+    size = float(np.linalg.norm(one) * np.linalg.norm(two))
+    return float(one @ two) / size if size else 1.0
+
+
+def spread(rows: Sequence[np.ndarray], same: float = 1.0) -> Spread:
     """Of means over seeds that are taken to spread alike.
 
     Seeds are few: two or three tell next to nothing of how much they differ. Methods
-    with the same labels are judged by what all of them tell.
+    with the same labels are judged by what all of them tell, which counts for as many
+    as they are only where they tell different things.
 
     Args:
         rows: of each method, a value a seed.
+        same: how much they tell the same, 0 to 1: see `alike`.
+
+    Source: Satterthwaite 1946, Biometrics Bulletin 2:110 (degrees of freedom).
 
     Example:
-        >>> spread([np.array([0.8, 0.82]), np.array([0.7, 0.72])]).freedom
-        2
+        >>> rows = [np.array([0.8, 0.82]), np.array([0.7, 0.72])]
+        >>> spread(rows).freedom, spread(rows, 0.0).freedom
+        (1.0, 2.0)
         >>> spread([np.array([0.8])])
         Spread(error=0.0, freedom=0)
     """
@@ -82,24 +122,11 @@ def spread(rows: Sequence[np.ndarray]) -> Spread:
     if count < 2:
         return Spread(0.0, 0)
     variance = float(np.mean([r.var(ddof=1) for r in rows]))
-    return Spread(math.sqrt(variance / count), len(rows) * (count - 1))
+    freedom = (count - 1) * len(rows) / (1 + (len(rows) - 1) * same)
+    return Spread(math.sqrt(variance / count), freedom)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def sign(self) -> int:
-        """1 above 0, -1 below, 0 if the interval holds 0."""
-        return int(self.low > 0) - int(self.high < 0)
-
-
-def estimate(value: float, replicates: np.ndarray, seeds: Spread) -> Estimate:
+def estimate(value: float, replicates: np.ndarray, seeds: Spread) -> Difference:
     """A mean over seeds: what other samples and what other seeds would change.
 
     The two are independent, so that their squares add up.
@@ -109,13 +136,42 @@ def estimate(value: float, replicates: np.ndarray, seeds: Spread) -> Estimate:
         replicates: of it, on resamples of the samples.
         seeds: its spread over seeds.
 
+    Returns:
+        It with its 95 % interval, and p of the widest interval that leaves 0 out.
+
     Example:
         >>> found = estimate(0.8, np.array([0.79, 0.81]), Spread(0.0, 0))
         >>> round(found.low, 3), round(found.high, 3)
         (0.78, 0.82)
     """
-    half = math.hypot(Z * float(replicates.std()), seeds.half)
-    return Estimate(value, value - half, value + half)
+    from scipy.optimize import brentq
+    from scipy.special import ndtri
+
+    error = float(replicates.std())
+
+    def half(p: float) -> float:
+        return math.hypot(float(ndtri(p / 2)) * error, seeds.half(p))
+
+    ends = value - half(ALPHA), value + half(ALPHA)
+    if value == 0 or half(LEAST_P) <= abs(value):
+        return Difference(value, *ends, 1.0 if value == 0 else LEAST_P)
+    p = float(brentq(lambda p: half(p) - abs(value), LEAST_P, 1.0))
+    return Difference(value, *ends, p)
+
+
+def together(gains: Sequence[Difference]) -> list[Difference]:
+    """Differences that are told from 0 all at once, by Holm's p-values.
+
+    An interval is that of its difference alone, and widened to hold 0 where it can't
+    be told.
+
+    Example:
+        >>> gains = [Difference(1.0, 0.1, 1.9, 0.03), Difference(2.0, 1.0, 3.0, 0.001)]
+        >>> [(g.low, g.sign) for g in together(gains)], together(gains * 2)[0].low
+        ([(0.1, 1), (1.0, 1)], 0.0)
+    """
+    adjusted = holm([g.p for g in gains])
+    return [settled(replace(g, p=p)) for g, p in zip(gains, adjusted, strict=True)]
 
 
 @dataclass(frozen=True)

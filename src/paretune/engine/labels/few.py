@@ -24,16 +24,19 @@ class Pool:
     """The training split in memory.
 
     Attributes:
-        inputs: of all samples: an array, or a tuple or dict of them.
-        targets: likewise.
-        count: of samples.
+        inputs: of all samples: an array, or a tuple or dict of them; after those of
+            "train", what the task has without labels.
+        targets: of "train", likewise.
+        count: of samples in "train".
         batch: samples in a batch, as the task gives them.
+        more: samples in the task's own "unlabelled".
     """
 
     inputs: Any
     targets: Any
     count: int
     batch: int
+    more: int = 0
 
     @property
     def classes(self) -> np.ndarray | None:
@@ -45,7 +48,7 @@ class Pool:
 
 
 def pool_of(task: Task) -> Pool:
-    """All of the "train" split, in an order that every process finds.
+    """All of "train" and "unlabelled", in an order that every process finds.
 
     Raises:
         TaskError: it is empty, or samples differ in shape.
@@ -59,15 +62,25 @@ def pool_of(task: Task) -> Pool:
             "data-too-small",
             "batches('train') gave no batch; there are no labels to count.",
         )
+    more = []
+    if task.unlabelled:
+        seed(0)
+        more = [as_arrays(x, "input") for x, _ in task.batches("unlabelled")]
     first = batches[0]
-    inputs = _together([as_arrays(x, "input") for x, _ in batches])
+    inputs = _together([*(as_arrays(x, "input") for x, _ in batches), *more])
     targets = _together([as_arrays(y, "target") for _, y in batches])
+    every, labelled = _length(inputs), _length(targets)
     return Pool(
         like(first[0], inputs),
         like(first[1], targets),
-        len(next(iter(inputs.values()))),
-        len(next(iter(as_arrays(first[0], "input").values()))),
+        labelled,
+        _length(as_arrays(first[0], "input")),
+        every - labelled,
     )
+
+
+def _length(arrays: Arrays) -> int:
+    return len(next(iter(arrays.values())))
 
 
 def _together(batches: list[Arrays]) -> Arrays:
@@ -75,8 +88,8 @@ def _together(batches: list[Arrays]) -> Arrays:
     if len(shapes) > 1:
         raise TaskError(
             "data-shape",
-            "the samples of batches('train') differ in shape from batch to batch; pad "
-            "them to one shape.",
+            "the samples of batches('train') and 'unlabelled' differ in shape from "
+            "batch to batch; pad them to one shape.",
         )
     return {k: np.concatenate([b[k] for b in batches]) for k in batches[0]}
 
@@ -111,7 +124,7 @@ def labelled(pool: Pool, share: float, seed: int) -> np.ndarray:
 
 
 class Few(Delegate):
-    """The task with some of its labels; the rest of "train" is "unlabelled".
+    """The task with some of its labels; the rest of "train" is "unlabelled" as well.
 
     Args:
         task: the user's.
@@ -127,7 +140,7 @@ class Few(Delegate):
         super().__init__(task)
         self.own = own
         self._pool, self._rows = pool, rows
-        self._rest = np.setdiff1d(np.arange(pool.count), rows)
+        self._rest = np.setdiff1d(np.arange(pool.count + pool.more), rows)
         self.unlabelled = len(self._rest) > 0
         # Few labels in large batches would be few steps an epoch, all much alike.
         self._size = min(pool.batch, max(SMALLEST, len(rows) // BATCHES))
@@ -166,6 +179,24 @@ class Few(Delegate):
                 given += 1
                 if given == count:
                     return
+
+
+def varies(task: Task, pool: Pool) -> bool:
+    """Whether the task's own augmentation changes a batch of its training split."""
+    from paretune.infrastructure.formats.torch import seed, tensors
+
+    seed(0)
+    rows = np.arange(min(pool.batch, pool.count))
+    given = pick(pool.inputs, rows), pick(pool.targets, rows)
+    inputs, targets = (tensors(pick(part, rows)) for part in given)
+    found = task.augment(inputs, targets)
+    return any(
+        not np.array_equal(a, b, equal_nan=True)
+        for before, after in zip(given, found, strict=True)
+        for a, b in zip(
+            as_arrays(before, "").values(), as_arrays(after, "").values(), strict=True
+        )
+    )
 
 
 def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paretune.catalog import TECHNIQUES
+
 PRETRAINING = "pretraining"
 METHODS = ("plain", "augmentation", "self_supervision", "distillation")
+VERSION = 1  # raised when the same cell comes to another result
+STEPS = ("data_augmentation", "self_supervision", "fine_tuning", "distillation")
 TEACHING = ("augmentation", "self_supervision")
 PRETRAINED = 2.0  # times the steps of a training with labels
 # Of one step, in those of plain training: the forward pass of a teacher, a second view.
@@ -47,7 +51,7 @@ class Cell:
         if self.method == "self_supervision":
             return (Cell(PRETRAINING, 0.0, self.seed),)
         if self.method == "distillation":
-            return tuple(Cell(m, self.share, self.seed) for m in TEACHING)
+            return tuple(Cell(m, self.share, self.seed) for m in ("plain", *TEACHING))
         return ()
 
     def to_json(self) -> dict[str, Any]:
@@ -71,6 +75,11 @@ def cells(shares: Sequence[float], seeds: int) -> list[Cell]:
         for share in shares:
             found += [Cell(method, share, seed) for method in METHODS]
     return sorted(found, key=lambda c: (c.seed, c.method != PRETRAINING, c.share))
+
+
+def versions() -> dict[str, int]:
+    """Of how cells are trained, and of the techniques that train them."""
+    return {"labels": VERSION} | {name: TECHNIQUES[name].version for name in STEPS}
 
 
 def steps_of(

@@ -20,7 +20,7 @@ from paretune.core.meter import Launch, Subject
 from paretune.core.target import Target
 from paretune.core.task import Task
 from paretune.core.technique import Run, Technique
-from paretune.engine.labels.few import Few, Pool, Taught, labelled, pool_of
+from paretune.engine.labels.few import Few, Pool, Taught, labelled, pool_of, varies
 from paretune.engine.labels.plan import PRETRAINED, PRETRAINING, TEACHING, Cell
 from paretune.engine.path import formats
 from paretune.infrastructure.runtimes.torch_eager import TorchEager
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 RATE, DECAY = 2e-3, 0.05
-GENTLE = {"strength": 0.3, "erase": 0.1}  # a short training can't use more
+# A short training can't use more. Synonyms would come from the embedding of the task's
+# own model, which has seen all labels.
+GENTLE = {"strength": 0.3, "erase": 0.1, "synonyms": 0.0}
 SOFT, TEMPERATURE = 0.7, 4.0  # weight and temperature of a teacher
 
 
@@ -132,15 +134,20 @@ class Trainer:
 
         Returns:
             {"labels": how many, "seconds", "teacher", "validation": the task's first
-            metric}; of pretraining, the seconds alone.
+            metric}; of pretraining, the seconds alone; {"unsupported": why} where the
+            method can't be used on this task.
         """
         begin = time.monotonic()
+        try:
+            found = self._made(cell, validation)
+        except UnsupportedError as error:
+            return {"seconds": 0.0, "unsupported": error.message}
+        return {**found, "seconds": time.monotonic() - begin}
+
+    def _made(self, cell: Cell, validation: Mapping[str, float]) -> dict[str, Any]:
         if cell.method == PRETRAINING:
-            try:
-                self._keep(cell, self._pretrained(cell))
-            except UnsupportedError as error:
-                return {"seconds": 0.0, "unsupported": error.message}
-            return {"seconds": time.monotonic() - begin}
+            self._keep(cell, self._pretrained(cell))
+            return {}
         few = self._few(cell, own=cell.method != "plain")
         taught = self._teaching(cell, validation)
         self._keep(cell, self._trained(cell, few, taught))
@@ -148,7 +155,6 @@ class Trainer:
             "labels": few.labels,
             "teacher": taught,
             "validation": self.judge(cell, "validation"),
-            "seconds": time.monotonic() - begin,
         }
 
     def _few(self, cell: Cell, own: bool) -> Few:
@@ -168,7 +174,7 @@ class Trainer:
         common = {"epochs": few.epochs, "learning_rate": RATE}
         run = self._run(few, cell)
         if cell.method != "plain":
-            run = self._varied(run)
+            run = self._varied(run, cell)
         if cell.method in ("plain", "augmentation"):
             step = self._technique(
                 "fine_tuning", start="fresh", weight_decay=DECAY, **common
@@ -209,19 +215,31 @@ class Trainer:
         sign = 1 if self.task.metrics[self.task.metric] == "higher" else -1
         cells = {m: Cell(m, cell.share, cell.seed).key for m in TEACHING}
         known = {m: validation[key] for m, key in cells.items() if key in validation}
-        return max(known, key=lambda m: sign * known[m])
+        best = max(known, key=lambda m: sign * known[m], default="plain")
+        if Cell(best, cell.share, cell.seed).key not in validation:
+            raise UnsupportedError(
+                "labels-teacher", "no training with the same labels can teach."
+            )
+        return best
 
     def _teacher(self, cell: Cell, taught: str) -> Any:
         if self.teacher is not None:
             return {"baseline": self.task.model, **self.task.teachers}[taught]()
         return self._load(Cell(taught, cell.share, cell.seed))
 
-    def _varied(self, run: Run) -> Run:
-        """With augmented batches, where the inputs are of a kind that can be varied."""
+    def _varied(self, run: Run, cell: Cell) -> Run:
+        """With augmented batches, where the inputs are of a kind that can be varied.
+
+        Raises:
+            UnsupportedError: nothing, nor the task, varies what a training with
+                augmentation would be told to have varied.
+        """
         step = self._technique("data_augmentation", **GENTLE)
         try:
             self._applied(step, self.task.model(), run)
         except UnsupportedError:
+            if cell.method == "augmentation" and not varies(self.task, self.pool):
+                raise
             return run
         return step.sets(run)
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from paretune.core.task import Task
-from paretune.infrastructure.formats.torch import call, clone, sample
+from paretune.infrastructure.formats.torch import call, clone, first, sample
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -71,15 +71,15 @@ def _pairs(model: nn.Module, inputs: Any) -> list[tuple[str, str]]:
         calls[id(module)] += 1
         given[id(output)] = module, output
 
-    def before(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def before(module: nn.Module, arguments: Any, named: Any) -> None:
         calls[id(module)] += 1
-        taken.append((module, arguments[0]))
+        taken.append((module, first(arguments, named)))
 
     for module in probe.modules():
         if type(module) in _LAYERS:
             module.register_forward_hook(after)
         elif type(module) in _NORMS and module.track_running_stats:
-            module.register_forward_pre_hook(before)
+            module.register_forward_pre_hook(before, with_kwargs=True)
     outputs = _tensors(call(probe, inputs))
     readers = _readers(outputs)
     found = []

@@ -39,34 +39,29 @@ def fresh(model: nn.Module, seed: int) -> nn.Module:
     copied = clone(model)
     parameters = [p for p in copied.parameters() if p.is_floating_point()]
     loose = any(p.requires_grad for p in parameters)
-    held = [
-        (p, p.detach().clone()) for p in parameters if loose and not p.requires_grad
-    ]
+    before = [(p, p.detach().clone()) for p in parameters]
     sparse = zeros(parameters)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        done = _reset(copied)
-        for parameter in parameters:
-            if id(parameter) not in done:
+        _reset(copied)
+        for parameter, value in before:
+            if loose and not parameter.requires_grad:
+                parameter.copy_(value)
+            elif torch.equal(parameter, value):
                 _redraw(parameter)
-        for parameter, value in held:
-            parameter.copy_(value)
         restore(sparse)
     return copied
 
 
-def _reset(model: nn.Module) -> set[int]:
-    """Resets every layer that knows how; the identities of its own parameters."""
-    done: set[int] = set()
+def _reset(model: nn.Module) -> None:
+    """Resets every layer that knows how; it may leave out some of its parameters."""
     # The outer modules last: what the user wrote there has the last word.
     for module in reversed(list(model.modules())):
         for name in _RESETS:
             reset = getattr(module, name, None)
             if callable(reset) and _takes_nothing(reset):
                 reset()
-                done |= {id(p) for p in module.parameters(recurse=False)}
                 break
-    return done
 
 
 def _takes_nothing(function: Callable[..., object]) -> bool:

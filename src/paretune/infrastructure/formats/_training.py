@@ -85,8 +85,10 @@ def fit(
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101 (AdamW); 2017, arXiv:1608.03983
     (cosine).
     """
-    student = clone(model)
-    parameters = _trainable(student)
+    student = unfrozen(clone(model))
+    parameters = [
+        p for p in student.parameters() if p.is_floating_point() and p.requires_grad
+    ]
     regime = regime or Regime()
     with _threads(run.threads):
         feed, first = _feed(student, run, splits, regime)
@@ -255,13 +257,20 @@ def _optimizer(
     )
 
 
-def _trainable(model: nn.Module) -> list[nn.Parameter]:
-    """What the user left trainable; everything, if the model came wholly frozen."""
+def unfrozen(model: nn.Module) -> nn.Module:
+    """The same model, and all of it trainable if it came wholly frozen.
+
+    `fit` does so itself; a model that becomes part of a larger one, whose other parts
+    are trainable, needs it before.
+
+    Args:
+        model: changed in place.
+    """
     parameters = [p for p in model.parameters() if p.is_floating_point()]
     if not any(p.requires_grad for p in parameters):
         for parameter in parameters:
             parameter.requires_grad_(True)
-    return [p for p in parameters if p.requires_grad]
+    return model
 
 
 @contextlib.contextmanager
@@ -276,4 +285,4 @@ def _threads(count: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-__all__ = ["fastest", "fit"]
+__all__ = ["fastest", "fit", "unfrozen"]

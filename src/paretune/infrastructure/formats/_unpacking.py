@@ -11,6 +11,7 @@ import bz2
 import hashlib
 import lzma
 import mmap
+import os
 import pathlib
 import struct
 import sys
@@ -157,7 +158,7 @@ def lzma_filter(contexts: int, length: int) -> dict[str, int]:
 
 
 def _ranged(coded: bytes, length: int, halves: bool) -> bytes:
-    """Undoes a range asymmetric numeral system; see `_container.py` for its encoder."""
+    """Undoes a range asymmetric numeral system; see `_ranged.py` for its encoder."""
     bits, size = coded[0], coded[1] | coded[2] << 8
     table, at = zlib.decompress(coded[3 : 3 + size], -15), 0
     symbols: list[int] = []
@@ -205,9 +206,13 @@ def main(arguments: list[str]) -> int:
     try:
         packed = source.read_bytes()
         content = unpack(packed)
-        partial = target.with_name(f".{target.name}.partial")
-        partial.write_bytes(content)
-        partial.replace(target)
+        # One of its own: another process may unpack it at the same time.
+        partial = target.with_name(f".{target.name}.{os.urandom(8).hex()}.partial")
+        try:
+            partial.write_bytes(content)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"unpack.py: {source}: {error}.\n")
         return 1

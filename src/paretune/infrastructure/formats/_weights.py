@@ -21,11 +21,16 @@ from paretune.infrastructure.formats._edits import (
     replay,
 )
 
+Details = dict[str, Any]
+
 
 def take_apart(
     model: nn.Module, task: Task
-) -> tuple[list[Edit], dict[str, torch.Tensor], dict[str, list[int]]]:
-    """(edits, one tensor for each group of names, strides out of the ordinary).
+) -> tuple[list[Edit], dict[str, torch.Tensor], Details]:
+    """(edits, one tensor for each group of names, details of the tensors).
+
+    The details are, as JSON: "strides" out of the ordinary by name, and the names of
+    "frozen" parameters, which later steps don't train.
 
     Raises:
         UnsupportedError: the model is not the task's with other sizes.
@@ -44,16 +49,23 @@ def take_apart(
         layout = tensor.clone().stride()
         if layout != weights[name].stride():
             strides[name] = list(layout)
-    return changes, weights, strides
+    frozen = [
+        name
+        for name, tensor in after.items()
+        if isinstance(tensor, nn.Parameter) and not tensor.requires_grad
+    ]
+    return changes, weights, {"strides": strides, "frozen": frozen}
 
 
 def put_together(
     task: Task,
     changes: list[Edit],
     weights: Mapping[str, torch.Tensor],
-    strides: Mapping[str, list[int]],
+    details: Mapping[str, Any],
 ) -> nn.Module:
     """The model that `take_apart` took apart, in evaluation mode.
+
+    Without details, memory layouts are ordinary, and what the task froze is frozen.
 
     Raises:
         StoreError: the tensors are not those of the task's model after the edits.
@@ -68,6 +80,7 @@ def put_together(
             f"tensor {min(wrong)!r} is not in both the file and the task's model; "
             "the file belongs to another task, or the task has changed.",
         )
+    strides = details.get("strides", {})
     for name, tensor in weights.items():
         place = places[name]
         if place.shape != tensor.shape:
@@ -80,6 +93,11 @@ def put_together(
             laid = torch.empty_strided(tensor.shape, strides[name], dtype=tensor.dtype)
             tensor = laid.copy_(tensor)
         place.data = tensor
+    if "frozen" in details:
+        frozen = set(details["frozen"])
+        for name, place in places.items():
+            if isinstance(place, nn.Parameter):
+                place.requires_grad_(name not in frozen)
     return model.cpu().eval()
 
 

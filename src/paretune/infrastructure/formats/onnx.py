@@ -74,6 +74,12 @@ def count(candidate: Candidate, task: Task) -> dict[str, int]:
     return {"parameters": _counts.parameters(candidate.model), "macs": macs}
 
 
+def spared(candidate: Candidate) -> int:
+    """Bytes, about, by which zeros among its weights make its file smaller."""
+    packed = "entropy_coded" in candidate.traits
+    return _encoding.spared_by_zeros(candidate.model, packed)
+
+
 def save(candidate: Candidate, task: Task, folder: Path) -> None:
     """Writes model.onnx and candidate.json into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,6 +227,7 @@ __all__ = [
     "open_artifact",
     "save",
     "signature",
+    "spared",
     "write",
     "write_empty",
 ]

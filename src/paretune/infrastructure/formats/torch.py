@@ -68,6 +68,16 @@ def call(model: nn.Module, inputs: Any) -> Any:
     return model(inputs)
 
 
+def first(given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """The first argument of a call, by place or by name.
+
+    Example:
+        >>> first((), {"input": 3})
+        3
+    """
+    return next(iter((*given, *named.values())))
+
+
 def seed(number: int) -> None:
     """Seeds the global generators of Python, numpy and torch."""
     random.seed(number)
@@ -165,10 +175,10 @@ def save(candidate: Candidate, task: Task, folder: Path) -> None:
             can't express.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    changes, weights, strides = take_apart(candidate.model, task)
+    changes, weights, details = take_apart(candidate.model, task)
     (folder / "edits.json").write_text(json.dumps(changes, indent=1))
     (folder / "weights.safetensors").write_bytes(
-        to_bytes(weights, {"paretune": _json({"strides": strides})})
+        to_bytes(weights, {"paretune": _json(details)})
     )
     (folder / "candidate.json").write_text(json.dumps(_facts(candidate), indent=1))
 
@@ -185,7 +195,7 @@ def load(folder: Path, task: Task) -> Candidate:
     except (OSError, ValueError) as error:
         raise StoreError("candidate-corrupt", f"{folder}: {error}") from error
     weights, metadata = read_file(folder / "weights.safetensors")
-    model = put_together(task, changes, weights, metadata.get("strides", {}))
+    model = put_together(task, changes, weights, metadata)
     return Candidate(model, FORMAT, frozenset(facts["traits"]), tuple(facts["lineage"]))
 
 
@@ -197,10 +207,10 @@ def write(candidate: Candidate, task: Task, path: Path) -> Artifact:
         task: the model that the candidate comes from.
         path: the file to write, or a folder that gets `model.safetensors`.
     """
-    changes, weights, strides = take_apart(candidate.model, task)
+    changes, weights, details = take_apart(candidate.model, task)
     metadata = {
         "edits": changes,
-        "strides": strides,
+        **details,
         "task": task.reference,
         **_facts(candidate),
     }
@@ -229,7 +239,7 @@ def open_artifact(path: Path, resolve: Any) -> Candidate:
             f"{path.name} holds weights but no edits; write it with paretune.",
         )
     task = resolve(metadata["task"])
-    model = put_together(task, metadata["edits"], weights, metadata["strides"])
+    model = put_together(task, metadata["edits"], weights, metadata)
     traits, lineage = frozenset(metadata["traits"]), tuple(metadata["lineage"])
     return Candidate(model, FORMAT, traits, lineage)
 

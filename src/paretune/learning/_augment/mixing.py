@@ -17,7 +17,8 @@ def mix(inputs: Any, targets: Any, how: str, alpha: float) -> tuple[Any, Any]:
     """A batch blended with itself in another order, and its targets in shares.
 
     Args:
-        inputs: a batch of tensors; every field is blended alike.
+        inputs: a batch of tensors: floats in every field for mixup, which blends all
+            alike; one field for cutmix.
         targets: of the batch.
         how: "mixup", "cutmix", or "both": one or the other, batch by batch.
         alpha: of the beta distribution of the shares.
@@ -31,10 +32,10 @@ def mix(inputs: Any, targets: Any, how: str, alpha: float) -> tuple[Any, Any]:
     if how == "mixup":
         blended = {k: torch.lerp(t[partner], t, share) for k, t in tensors.items()}
     else:
-        # The largest field has the place; the others are cut to the same share.
-        inside = {k: _inside(t, share) for k, t in tensors.items()}
-        blended = {k: torch.where(inside[k], t[partner], t) for k, t in tensors.items()}
-        share = 1 - float(next(iter(inside.values())).float().mean())
+        ((key, one),) = tensors.items()
+        inside = _inside(one, share)
+        blended = {key: torch.where(inside, one[partner], one)}
+        share = 1 - float(inside.float().mean())
     made: Any = blended
     if isinstance(inputs, Tensor):
         (made,) = blended.values()

@@ -10,7 +10,6 @@ import torch
 
 from paretune.core.errors import UnsupportedError
 
-KINDS = ("image", "signal", "text")
 WHAT = {
     "image": "floats of shape (n, channels, height, width)",
     "signal": "floats of shape (n, channels, length)",
@@ -72,24 +71,29 @@ def kind_of(tensor: torch.Tensor) -> str | None:
 
 
 def field_of(inputs: Any, kind: str) -> tuple[Any, str]:
-    """(key, kind) of the field that is varied: the first that fits.
+    """(key, kind) of the field that is varied: the only one that fits.
 
     Args:
         inputs: a batch: a tensor (its key is None), or a tuple or dict of them.
         kind: wanted; "auto" takes any.
 
     Raises:
-        UnsupportedError: none fits.
+        UnsupportedError: none fits, or more than one, such as tokens and their mask.
     """
-    for key, tensor in fields(inputs).items():
-        found = kind_of(tensor)
-        if found is not None and kind in ("auto", found):
-            return key, found
-    shapes = ", ".join(
-        f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}"
-        for t in fields(inputs).values()
-    )
+    kinds = {key: kind_of(tensor) for key, tensor in fields(inputs).items()}
+    fit = {k: found for k, found in kinds.items() if found and kind in ("auto", found)}
+    if len(fit) == 1:
+        return next(iter(fit.items()))
+    shapes = ", ".join(map(told, fields(inputs).values()))
     wanted = WHAT.values() if kind == "auto" else [WHAT[kind]]
+    if fit:
+        both = " and ".join(f"{key!r} ({found})" for key, found in fit.items())
+        raise UnsupportedError(
+            "augment-kind",
+            f"the inputs are {shapes}, and {both} could each be varied, which could "
+            "tear apart what belongs together; choose a kind that only one of them "
+            "is, or vary such a task in its own augment().",
+        )
     raise UnsupportedError(
         "augment-kind",
         f"the inputs are {shapes}; what can be varied is {' or '.join(wanted)}.",
@@ -103,6 +107,33 @@ def fields(inputs: Any) -> dict[Any, torch.Tensor]:
     if isinstance(inputs, Mapping):
         return dict(inputs)
     return dict(enumerate(inputs))
+
+
+def placed(target: torch.Tensor, places: tuple[int, ...]) -> bool:
+    """Whether a target may tell of places of an input rather than of all of it.
+
+    One class, or a vector of values, tells of the whole sample.
+
+    Args:
+        target: of a batch.
+        places: the sides of what is varied.
+
+    Example:
+        >>> placed(torch.zeros(8, 5), (6, 6)), placed(torch.zeros(8, 5, 4), (6, 6))
+        (False, True)
+    """
+    shape = tuple(target.shape[1:])
+    if shape and places in (shape[: len(places)], shape[-len(places) :]):
+        return True
+    several = sum(side > 1 for side in shape)
+    # Yes or no of several things is as good a vector as numbers are; classes are none.
+    vector = target.is_floating_point() or target.dtype == torch.bool
+    return several > (1 if vector else 0)
+
+
+def told(tensor: torch.Tensor) -> str:
+    """Type and shape, as "float32 (8, 3)"."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def replaced(inputs: Any, key: Any, tensor: torch.Tensor) -> Any:

@@ -45,10 +45,10 @@ def _swapped(tokens: Tensor, policy: Policy) -> Tensor:
     return tokens.gather(1, places)
 
 
-def tokens(model: nn.Module) -> int:
-    """How many tokens the model's largest embedding has; 0 without one."""
-    tables = (len(m.weight) for m in model.modules() if isinstance(m, nn.Embedding))
-    return max(tables, default=0)
+def embedding(model: nn.Module) -> Tensor | None:
+    """The largest table of tokens of a model; None without one."""
+    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
+    return max(tables, key=len, default=None)
 
 
 @torch.no_grad()
@@ -62,18 +62,18 @@ def neighbours(model: nn.Module, padding: int) -> Tensor | None:
     Returns:
         Whole numbers (vocabulary, `NEAR` or fewer); None without such a table.
     """
-    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
-    if not tables:
+    found = embedding(model)
+    if found is None:
         return None
-    table = functional.normalize(max(tables, key=len).detach().float(), dim=1)
+    table = functional.normalize(found.detach().float(), dim=1)
     count = min(NEAR, len(table) - padding - 2)
     if count < 1:
         return None
-    found = []
+    nearest = []
     for start in range(0, len(table), CHUNK):
         likeness = table[start : start + CHUNK] @ table.T
         likeness[:, : padding + 1] = -2
         rows = torch.arange(len(likeness))
         likeness[rows, rows + start] = -2
-        found.append(likeness.topk(count, 1).indices)
-    return torch.cat(found)
+        nearest.append(likeness.topk(count, 1).indices)
+    return torch.cat(nearest)

@@ -19,7 +19,7 @@ def teachers(names: str, model: nn.Module, run: Run) -> list[nn.Module]:
         names: with commas between: "baseline", "self", "assistant", or of
             `task.teachers`.
         model: as it came into the step: "self".
-        run: the task, and the stages that "assistant" is the last trained of.
+        run: the task, and the stages that "assistant" is the last to teach of.
 
     Raises:
         RecipeError: there is no such teacher.
@@ -63,7 +63,7 @@ def _teacher(name: str, model: nn.Module, run: Run) -> nn.Module:
 
 def _assistant(run: Run) -> Any:
     for stage in reversed(run.stages):
-        if stage.trains:
+        if stage.teaches:
             return stage.model()
     raise RecipeError(
         "recipe-order",

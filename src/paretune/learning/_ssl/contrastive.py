@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,8 @@ from paretune.learning._augment.task import Augmented, Varier
 
 def views_of(kind: str, strength: float, padding: int) -> Policy:
     """How views of one kind of input are made.
+
+    Those of text have no synonyms: they would come from a trained model.
 
     Args:
         kind: "image", "signal" or "text".
@@ -40,13 +43,7 @@ def views_of(kind: str, strength: float, padding: int) -> Policy:
             slicing=0.5 * strength,
             permutation=round(8 * strength),
         )
-    return Policy(
-        kind,
-        drop=0.4 * strength,
-        swap=0.2 * strength,
-        synonyms=0.3 * strength,
-        padding=padding,
-    )
+    return Policy(kind, drop=0.4 * strength, swap=0.2 * strength, padding=padding)
 
 
 class Inputs(Delegate):
@@ -91,9 +88,13 @@ class Views(Inputs):
 
 def unblended(task: Task) -> Task:
     """The task without mixup and cutmix: a view is of one sample."""
-    if isinstance(task, Augmented):
-        return Augmented(task.task, task.policy, task.own, "none", task.alpha)
-    return task
+    if not isinstance(task, Delegate):
+        return task
+    found = copy.copy(task)
+    found.task = unblended(task.task)
+    if isinstance(found, Augmented):
+        found.blend = "none"
+    return found
 
 
 def contrastive_loss(projected: Tensor, temperature: float) -> Tensor:

@@ -12,8 +12,8 @@ from torch.nn import functional
 from paretune.core.errors import UnsupportedError
 from paretune.core.task import Task
 from paretune.learning._augment.policy import field_of, fields, replaced
+from paretune.learning._augment.texts import embedding
 from paretune.learning._ssl.contrastive import Inputs
-from paretune.learning._ssl.taps import embedding
 
 PIECES = {"image": 8, "signal": 20}  # along the shorter side
 DETAIL = {"image": 16, "signal": 64}  # places on a side that are told

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from paretune.core.errors import UnsupportedError
 from paretune.infrastructure.formats.torch import call
+from paretune.learning._augment.texts import embedding
 
 
 @torch.no_grad()
@@ -84,12 +85,6 @@ class Tapped(nn.Module):
         table = embedding(self.model)
         assert table is not None
         return functional.linear(answer, table)
-
-
-def embedding(model: nn.Module) -> Tensor | None:
-    """The largest table of tokens of a model; None without one."""
-    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
-    return max(tables, key=len) if tables else None
 
 
 def together(batches: tuple[Any, ...]) -> Any:
