@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from bench._results import Results
 from bench.techniques._deck import TASKS, store
 from paretune import api
@@ -19,7 +22,7 @@ def run(results: Results, quick: bool) -> None:
             seeds=1 if quick else 3,
             epochs=1 if quick else EPOCHS[name],
             store=store(f"labels{'-quick' if quick else ''}"),
-            on_event=lambda kind, facts: print(kind, facts, flush=True),
+            on_event=told,
         )
         for point in found["points"]:
             results.row(task=name, **point)
@@ -37,3 +40,8 @@ def run(results: Results, quick: bool) -> None:
                 100 * gain["low"],
                 100 * gain["high"],
             )
+
+
+def told(kind: str, facts: Mapping[str, Any]) -> None:
+    """Prints a line of what happens, without the samples' scores."""
+    print(kind, facts.get("what", facts.get("cell", "")), flush=True)
