@@ -15,11 +15,14 @@ from paretune.compression.post_training_quantization import PostTrainingQuantiza
 from paretune.core.candidate import Candidate
 from paretune.core.task import as_arrays
 from paretune.core.technique import Run
+from paretune.infrastructure.formats import _rounding
 from paretune.infrastructure.formats import onnx as onnx_format
 from paretune.infrastructure.formats._layers import forced_values, observed
 from paretune.measurement._divergence import look
 from paretune.measurement._reasons import Graphs, explain
 from tests.compression import models
+from tests.compression import separable as separables
+from tests.compression.separable import Clothes, uneven
 from tests.toys import ConvNet, PairNet, ResNet, SignalNet, TextNet
 
 FAMILIES = {
@@ -351,3 +354,53 @@ def test_a_convolution_net_takes_less_than_half_a_second():
     begin = time.process_time()
     wrong("residual", model)
     assert time.process_time() - begin < 0.5
+
+
+NARROW = {"weight_bits": 4}
+
+
+@functools.cache
+def separable(change=None, **how):
+    """A depthwise-separable net's graphs and inputs: (quantized, float, inputs)."""
+    task = Clothes(change) if change else Clothes()
+    source = separables.exported(task)
+    arrays = as_arrays(next(iter(task.batches("validation")))[0], "input")
+    return separables.quantized(task, source, **how), source, arrays
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize(
+    ("change", "layer", "channel"),
+    [
+        (None, "features.0", 5),
+        (None, "features.6", 9),
+        (None, "features.12", 12),
+        (None, "features.18", 11),
+        (None, "head", 3),
+        (uneven, "features.9", 17),
+        (uneven, "features.18", 50),
+    ],
+)
+def test_a_wrong_scale_of_4_bit_weights_is_excused_by_no_factors_before_it(
+    change, layer, channel, factor
+):
+    right, source, given = separable(change, **NARROW)
+    assert look(right, source, given).wrong is None
+    model, name = copied(right), f"{layer}.weight_scale"
+    scale = values(model, name)
+    if change is uneven and factor == 2:
+        factor = 16
+    scale[channel % len(scale)] *= np.float32(factor)
+    put(model, name, scale)
+    assert look(model, source, given).wrong is not None
+
+
+def test_hidden_factors_that_are_taken_back_are_found_in_few_runs(monkeypatch):
+    runs, compare = [], _rounding.compare
+    monkeypatch.setattr(
+        _rounding, "compare", lambda *args: runs.append(1) or compare(*args)
+    )
+    how = {**NARROW, "equalise": True, "rounding": "adaptive"}
+    seen = look(*separable(uneven, **how))
+    assert seen.wrong is None and seen.layers == 10
+    assert len(runs) <= 2 * seen.layers

@@ -14,52 +14,33 @@ For each layer of a quantized graph, fed with the float graph's own values:
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paretune.core.target import Arrays
-from paretune.measurement._agreement import norm
+from paretune.measurement._layerwise import (
+    FLOAT,
+    Wrong,
+    beside_gain,
+    gain,
+    misshapen,
+    of_layer,
+    of_rounding,
+    whole,
+)
 from paretune.measurement._samples import count, rows
 
 if TYPE_CHECKING:
     from paretune.infrastructure.formats._rounding import Comparison, Rounding
 
-EXPLAINED = 3.0
-FLOAT = 1e-4  # of the usual channel's size: the order of additions
-HALF = 4e-3  # where the arithmetic is in 16 bits
-CUT = 0.5  # of an activation's size; entropy calibration cuts off 0.17 and more
-HIDDEN = 0.5  # of the error is left without a layer's factors, if it has any
+HIDDEN = 0.5  # of a squared error is left without factors, if they are what it is
+RISE = 1.01  # of squared errors: the order of additions
+SMALL = 1e-4  # a squared error of 1 % is none where weights have 4 bits
 SAMPLES = 32
 VALUES = 2**24  # of a graph at once, all samples together
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A layer whose error rounding doesn't explain.
-
-    Attributes:
-        name: of the layer.
-        channel: of its output; None where all of a value is meant.
-        error: as a share of the channel's size, or of the usual channel's.
-        limit: of it.
-        what: what was found, in words.
-
-    Example:
-        >>> print(Wrong("head/Gemm", 3, 0.4, 0.01, "0.4 of its size"))
-        first differs at head/Gemm, channel 3: 0.4 of its size
-    """
-
-    name: str
-    channel: int | None
-    error: float
-    limit: float
-    what: str
-
-    def __str__(self) -> str:
-        where = "" if self.channel is None else f", channel {self.channel}"
-        return f"first differs at {self.name}{where}: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -76,12 +57,31 @@ class Look:
     layers: int
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """All layers, with some values larger by known factors.
+
+    Attributes:
+        gains: the factors of the channels, by value.
+        roundings: of activations.
+        compared: the layers.
+        errors: squared and relative, by value; what its own factors would explain is
+            left out, but for outputs, which have none.
+    """
+
+    gains: dict[str, np.ndarray]
+    roundings: list[Rounding]
+    compared: list[Comparison]
+    errors: dict[str, float]
+
+
 def look(artifact: Any, source: Any, inputs: Arrays) -> Look:
     """Holds each layer of a quantized graph against what rounding explains.
 
     A layer whose channels are larger by some factor is none the worse if the layers
     that read it take the factor back: the factors are handed on, and must be undone
-    before the outputs.
+    before the outputs. If that isn't enough, factors that rounding hides are looked
+    for too.
 
     Args:
         artifact: a quantized ONNX graph.
@@ -92,67 +92,118 @@ def look(artifact: Any, source: Any, inputs: Arrays) -> Look:
 
     inputs = _few(source, inputs)
     outputs = {o.name for o in source.graph.output}
-    gains: dict[str, np.ndarray] = {}
-    first, before = None, np.inf
-    while True:
+
+    def see(gains: dict[str, np.ndarray]) -> _Seen | None:
         try:
-            roundings, compared = _rounding.compare(artifact, source, inputs, gains)
+            seen = _rounding.compare(artifact, source, inputs, gains)
         except Exception:  # a graph that can't be taken apart, for whatever reason
-            with contextlib.suppress(Exception):
-                first = first or _other_shape(artifact, source, inputs)
-            return Look(first, 0)
-        judged = sum(layer.mapped for layer in compared)
-        apart = sum(_beside_gain(layer) for layer in compared if layer.mapped)
-        wrong, gained = None, False
-        if apart > 1.01 * before + FLOAT**2:
-            wrong = first  # what reads it doesn't take the factor back
-        else:
-            for layer in _in_order(roundings, compared, inputs):
-                if isinstance(layer, _rounding.Rounding):
-                    wrong = _of_rounding(layer)
-                else:
-                    wrong = _of_layer(layer, gains.get(layer.output))
-                    free = layer.output not in outputs | gains.keys()
-                    if wrong and free and (gain := _gain(layer)) is not None:
-                        first, before = first or wrong, apart
-                        gains[layer.output] = gain
-                        gained = True
-                if wrong:
-                    break
-        if wrong is None:
-            return Look(None, judged)
-        if not gained:
-            first, before = first or wrong, np.inf
-            if not (more := _with_hidden(compared, gains, outputs)):
-                return Look(first, judged)
-            gains = more
+            return None
+        errors = {
+            layer.output: (whole if layer.output in outputs else beside_gain)(layer)
+            for layer in seen[1]
+            if layer.mapped
+        }
+        return _Seen(gains, *seen, errors)
+
+    start = see({})
+    if start is None:
+        with contextlib.suppress(Exception):
+            return Look(_other_shape(artifact, source, inputs), 0)
+        return Look(None, 0)
+    fixed = {*inputs, *outputs}
+    wrong = _search(see, start, inputs, fixed)
+    if wrong:
+        wrong = _search(see, start, inputs, fixed, wrong)
+    return Look(wrong, len(start.errors))
 
 
-def _with_hidden(
-    compared: list[Comparison], gains: dict[str, np.ndarray], outputs: set[str]
-) -> dict[str, np.ndarray]:
-    """The factors, with that of the first layer that hid one; nothing if none did.
+def _search(
+    see: Callable[[dict[str, np.ndarray]], _Seen | None],
+    start: _Seen,
+    inputs: Arrays,
+    fixed: set[str],
+    first: Wrong | None = None,
+) -> Wrong | None:
+    """The first wrong layer, unless factors are found with which none is wrong.
 
     Where rounding explains much, as with weights of 4 bits, a layer passes with or
-    without its factor, and the one that takes it back is found wrong in its place.
-    What was found out after that layer was found with the wrong inputs, and is dropped.
+    without its factor, and the one that takes it back is found wrong in its place. So
+    such a hidden factor is tried, and kept if the error of the layers that read
+    the value falls. It stays open while they show no error with or without it, as
+    pooling does; if nothing ever shows, or something is wrong, all goes back to where
+    it was.
+
+    Args:
+        see: all layers with some factors; None if the graphs can't be taken apart.
+        start: what is seen without any.
+        inputs: of the graphs.
+        fixed: names of values that have no factors.
+        first: from a search without hidden factors, if they are to be looked for.
     """
-    known: dict[str, np.ndarray] = {}
-    for layer in compared:
+    hidden = first is not None
+    tried: set[str] = set()
+    now: _Seen | None = start
+    last = back = None
+    while now is not None:
+        if last and not back:
+            was, total = sum(last.errors.values()), sum(now.errors.values())
+            if total > RISE * was + FLOAT**2:
+                return first  # what reads it doesn't take the factor back
+        elif last and back:
+            was, total = _of_readers(last, now)
+            if total > RISE * was + SMALL:
+                (now, tried), last, back = back, None, None
+                continue
+            back = back if total > HIDDEN * was - SMALL else None
+        examined = set(tried)
+        wrong, found = _next(now, inputs, fixed, tried if hidden else None)
+        first = first or wrong
+        if found:
+            value, factors = found
+            if not wrong and not back:
+                back = now, examined | {value}
+            last, now = now, see({**now.gains, value: factors})
+        elif back:
+            (now, tried), last, back = back, None, None
+        else:
+            return wrong and first
+    return first
+
+
+def _of_readers(last: _Seen, now: _Seen) -> tuple[float, float]:
+    """The errors, then and now, of the layers that were given something else."""
+    pairs = [(last.errors[v], e) for v, e in now.errors.items() if v in last.errors]
+    changed = [(a, b) for a, b in pairs if abs(b - a) > 1e-6 * a]
+    return sum(a for a, _ in changed), sum(b for _, b in changed)
+
+
+def _next(
+    seen: _Seen, inputs: Arrays, fixed: set[str], tried: set[str] | None
+) -> tuple[Wrong | None, tuple[str, np.ndarray] | None]:
+    """The first wrong layer, and a value with the factors that make it right.
+
+    If a layer before it may have hidden factors, these are given and nothing is wrong.
+    Those that are in `tried` are left out, and the others come to it.
+    """
+    from paretune.infrastructure.formats import _rounding
+
+    for layer in _in_order(seen.roundings, seen.compared, inputs):
+        if isinstance(layer, _rounding.Rounding):
+            if wrong := of_rounding(layer):
+                return wrong, None
+            continue
         value = layer.output
-        if value in gains:
-            known[value] = gains[value]
-        elif layer.mapped and value not in outputs:
-            gain = _gain(layer)
-            if gain is not None and _beside_gain(layer) < HIDDEN * _whole(layer):
-                return known | {value: gain}
-    return {}
-
-
-def _whole(layer: Comparison) -> float:
-    """The squared relative error, factors and all."""
-    wanted, got = _inside(layer)
-    return float(((wanted - got) ** 2).sum() / max((got**2).sum(), 1e-30))
+        free = value not in fixed | seen.gains.keys()
+        wrong = of_layer(layer, seen.gains.get(value))
+        if wrong:
+            factors = gain(layer) if free else None
+            return wrong, None if factors is None else (value, factors)
+        if free and tried is not None and value not in tried:
+            tried.add(value)
+            factors = gain(layer)
+            if factors is not None and beside_gain(layer) < HIDDEN * whole(layer):
+                return None, (value, factors)
+    return None, None
 
 
 def _few(source: Any, inputs: Arrays) -> Arrays:
@@ -173,13 +224,8 @@ def _other_shape(artifact: Any, source: Any, inputs: Arrays) -> Wrong | None:
     for value in names:
         if value in wanted and value in got and wanted[value].shape != got[value].shape:
             name = _naming.layer_names(artifact, source, [value])[value][0]
-            return _misshapen(name, got[value], wanted[value])
+            return misshapen(name, got[value], wanted[value])
     return None
-
-
-def _misshapen(name: str, got: np.ndarray, wanted: np.ndarray) -> Wrong:
-    what = f"its shape is {got.shape}, not {wanted.shape}"
-    return Wrong(name, None, np.inf, 0.0, what)
 
 
 def _in_order(
@@ -192,104 +238,3 @@ def _in_order(
         found += [layer] if layer.mapped else []
         found += [grids[layer.output]] if layer.output in grids else []
     return found
-
-
-def _of_layer(layer: Comparison, gain: np.ndarray | None = None) -> Wrong | None:
-    if layer.got.shape != layer.wanted.shape:
-        return _misshapen(layer.name, layer.got, layer.wanted)
-    wanted, got, *plain = _channels(layer, gain)
-    if not wanted.size:
-        return None
-    sizes = np.linalg.norm(wanted, axis=1)
-    sizes = np.maximum(sizes, _usual(sizes))
-    errors = np.linalg.norm(got - wanted, axis=1)
-    rounded = np.array([np.linalg.norm(p - wanted, axis=1) for p in plain])
-    limits = EXPLAINED * np.maximum(rounded[0], _usual(rounded))
-    limits += (HALF if layer.half else FLOAT) * sizes
-    over = np.where(np.isfinite(errors), errors / np.maximum(limits, 1e-30), np.inf)
-    channel = int(over.argmax())
-    if over[channel] <= 1:
-        return None
-    size = max(sizes[channel], 1e-30)
-    error, limit = float(errors[channel] / size), float(limits[channel] / size)
-    what = f"{error:.2g} of its size, where rounding explains {limit:.2g}"
-    return Wrong(layer.name, channel, error, limit, what)
-
-
-def _channels(layer: Comparison, gain: np.ndarray | None) -> tuple[np.ndarray, ...]:
-    """Wanted, got and each plain by channel, as the next quantizer leaves them."""
-    from paretune.infrastructure.formats._layers import by_channel
-
-    finite = np.isfinite(layer.wanted)
-    found = []
-    for array in (layer.wanted, layer.got, *layer.plain):
-        wide = np.where(finite, array, 0.0).astype(np.float64)
-        moved = by_channel(wide, layer.axis)
-        if gain is not None and array is not layer.got:
-            moved = moved * gain[:, None]
-        found.append(moved)
-    if layer.ends is None:
-        return tuple(found)
-    low, high = (
-        by_channel(np.broadcast_to(end, layer.wanted.shape), layer.axis)
-        for end in layer.ends
-    )
-    return tuple(np.clip(a, low, high) for a in found)
-
-
-def _inside(layer: Comparison) -> tuple[np.ndarray, np.ndarray]:
-    """Wanted and got by channel, with 0 for both where the range cuts got off."""
-    wanted, got, *_ = _channels(replace(layer, ends=None), None)
-    if layer.ends is None:
-        return wanted, got
-    low, high = layer.ends
-    inside = (got > np.min(low)) & (got < np.max(high))
-    return np.where(inside, wanted, 0.0), np.where(inside, got, 0.0)
-
-
-def _gain(layer: Comparison) -> np.ndarray | None:
-    """The factors by which the channels are larger, if that is all that differs."""
-    if layer.got.shape != layer.wanted.shape or layer.wanted.ndim < 2:
-        return None
-    wanted, got = _inside(layer)
-    power = (wanted**2).sum(1)
-    gain = np.where(power > 0, (wanted * got).sum(1) / np.maximum(power, 1e-30), 1.0)
-    if not np.isfinite(gain).all() or (gain <= 0).any():
-        return None
-    return gain if _of_layer(layer, gain) is None else None
-
-
-def _beside_gain(layer: Comparison) -> float:
-    """The squared relative error that is left when each channel's factor is let go."""
-    if layer.got.shape != layer.wanted.shape:
-        return 0.0
-    wanted, got = _inside(layer)
-    power, cross = (wanted**2).sum(1), (wanted * got).sum(1)
-    left = (got**2).sum(1) - cross**2 / np.maximum(power, 1e-30)
-    return float(max(left.sum(), 0.0) / max((got**2).sum(), 1e-30))
-
-
-def _of_rounding(rounding: Rounding) -> Wrong | None:
-    given, (low, high) = rounding.given.astype(np.float64), rounding.ends
-    inside = np.clip(given, low, high)
-    size = max(norm(given), 1e-30)
-    apart = np.abs(rounding.rounded - inside)
-    # The runtime divides in float32: a value may be just beyond the half.
-    slack = 1e-5 * np.maximum(np.abs(low), np.abs(high))
-    if (apart > 0.5 * rounding.step + slack).any():
-        half = norm(np.broadcast_to(0.5 * rounding.step, given.shape)) / size
-        error = norm(rounding.rounded - given) / size
-        what = (
-            f"what its quantized output stands for is {error:.2g} of its size away, "
-            f"where rounding explains {half:.2g}"
-        )
-        return Wrong(rounding.name, None, error, half, what)
-    cut = norm(given - inside) / size
-    if cut > CUT:
-        what = f"its quantized output's range cuts off {cut:.2g} of its size"
-        return Wrong(rounding.name, None, cut, CUT, what)
-    return None
-
-
-def _usual(sizes: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(sizes**2)))
