@@ -13,7 +13,7 @@ import torch
 
 from paretune import api
 from paretune.catalog import TECHNIQUES
-from paretune.core.errors import ParetuneError
+from paretune.core.errors import ParetuneError, StoreError
 from paretune.engine.labels.plan import METHODS
 from paretune.report import labels as renderer
 from paretune.store.journal import read
@@ -32,6 +32,7 @@ WRONG = [
     (["fashion", "--epochs", "0"], "epochs is 0"),
     (["fashion", "--budget", "soon"], "90s, 10m"),
     (["fashion", "--quality", "good"], "0.85"),
+    (["fashion", "-o", "/no/such/labels.html"], "no folder /no/such"),
 ]
 
 
@@ -98,7 +99,9 @@ def test_it_is_told_as_text_and_as_a_page(first, tmp_path):
     assert "plain training" in said and "+ distillation" in said
     assert "read 1 time by this study" in said
     assert "For accuracy 50.0 %" in said
-    page = api.write_labels(found, tmp_path / "deep" / "page.html").read_text()
+    with pytest.raises(StoreError, match="can't write"):
+        api.write_labels(found, tmp_path / "deep" / "page.html")
+    page = api.write_labels(found, tmp_path / "page.html").read_text()
     assert "judged all at once (Holm)" in said
     assert page.count("<polyline") == len(METHODS)
     assert "http" not in page.replace("http-equiv", "")

@@ -48,7 +48,7 @@ def test_pruned_copies_learn_and_nothing_stays_on_them(name, on):
     model = PRUNE.on_torch(task.model(), run)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     try:
-        student = Distillation(epochs=1, on=on).on_torch(model, run)
+        student = Distillation(epochs=1, hidden=on).on_torch(model, run)
     except UnsupportedError as error:
         assert (name, on) == ("pairnet", "attention")
         assert "'logits'" in error.message
@@ -76,7 +76,7 @@ def pupil(name):
 )
 def test_the_inside_comes_closer_than_by_the_outputs_alone(name, on):
     run, trained, model, without = pupil(name)
-    made = Distillation(on=on, **STEP, hidden_weight=10.0).on_torch(model, run)
+    made = Distillation(hidden=on, **STEP, hidden_weight=10.0).on_torch(model, run)
     assert apart(on, made, trained, run) < 0.9 * apart(on, without, trained, run)
 
 
@@ -117,7 +117,9 @@ def test_a_model_without_an_inside_says_so():
             return inputs.reshape(len(inputs), 64), targets
 
     with pytest.raises(UnsupportedError, match="not-applicable"):
-        Distillation(epochs=1, on="attention").on_torch(Plain().model(), Run(Plain()))
+        Distillation(epochs=1, hidden="attention").on_torch(
+            Plain().model(), Run(Plain())
+        )
 
 
 def test_losses_are_nothing_between_equals_and_of_one_scale():
@@ -206,7 +208,7 @@ def test_a_step_that_trains_on_no_answers_is_no_assistant():
 def test_a_wholly_frozen_student_learns(on):
     task = ConvNet()
     model = task.model().requires_grad_(False)
-    made = Distillation(epochs=1, on=on).on_torch(model, Run(task))
+    made = Distillation(epochs=1, hidden=on).on_torch(model, Run(task))
     assert not torch.equal(made[0].weight, model[0].weight)
     assert not any(p.requires_grad for p in model.parameters())
 
@@ -248,12 +250,12 @@ class Clothes(Fashion):
         return images[:few], labels[:few]
 
 
-@pytest.mark.parametrize("on", ["logits", "hints"])
+@pytest.mark.parametrize("on", ["none", "hints"])
 def test_a_pruned_network_of_real_images_gets_better(on):
     task = Clothes()
     run = Run(task)
     model = StructuredPruning(ratio=0.4).on_torch(task.model(), run)
-    step = Distillation(epochs=1, learning_rate=3e-3, on=on)
+    step = Distillation(epochs=1, learning_rate=3e-3, hidden=on)
     before, targets = answers(task, model)
     after, _ = answers(task, step.on_torch(model, run))
     assert (after == targets).mean() > (before == targets).mean() + 0.1

@@ -111,7 +111,6 @@ def labels(
 def write_labels(found: Mapping[str, Any], path: Path | str) -> Path:
     """What `labels` found as one self-contained HTML page at `path`."""
     with writing(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(renderer.page(found), encoding="utf-8")
     return Path(path)
 

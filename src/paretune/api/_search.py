@@ -155,8 +155,17 @@ def apply(
     target: Target | None = None,
     store: Path | None = None,
     on_progress: Progress = unheard,
+    on_event: Event = unheard,
 ) -> tuple[Trial, Path]:
     """One recipe on a task's model: its figures beside the baseline's, and its file.
+
+    Args:
+        recipe: every parameter has a value.
+        task: a Task, a built-in name, or "path/to/task.py[:name]".
+        target: where it will run.
+        store: a folder; by default the user's own.
+        on_progress: told what runs: (slot, what, share done).
+        on_event: told what happens: "phase"; "baseline", with its trial.
 
     Raises:
         RecipeError: its steps can't follow one another, or a parameter is still free.
@@ -169,10 +178,15 @@ def apply(
     root = (store or studies.default_store()).resolve()
     asked = Options(target=target or Target(), workers=1)
     with crew_of(task, asked, root, on_progress) as (worker, *_):
+        on_event("phase", {"what": "checking model, data, loss and metric"})
         found = worker.do("preflight", {})
         experiment = Experiment(found["fingerprint"], Budget(), (), Ledger(1))
+        on_event("phase", {"what": "the task's own model: exporting, measuring"})
         experiment.baseline = experiment.trial(worker, 0, Recipe())
+        on_event("baseline", {"trial": experiment.baseline})
+        on_event("phase", {"what": f"the recipe: {recipe}"})
         trial = experiment.trial(worker, 1, recipe)
+        on_event("phase", {"what": "measuring both in turns, up to 24 launches each"})
         (full,) = experiment.in_full(worker, [trial])
     trial = replace(trial, measurements={**trial.measurements, **full})
     return trial, root / "artifacts" / str(trial.artifact) / f"model.{trial.format}"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from paretune.core.errors import BudgetError, TaskError
+from paretune.core.errors import BudgetError, StoreError, TaskError
 from paretune.core.target import Target
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h)$")
@@ -109,3 +109,17 @@ def target(
         MeasurementError: a number below 1, or a scenario that nobody knows.
     """
     return Target(runtime=runtime, threads=threads, batch=batch, scenario=scenario)
+
+
+def check_output(path: Path | None) -> None:
+    """Nothing if a file can be put there, as far as can be told before any work.
+
+    Raises:
+        StoreError: its folder isn't there.
+    """
+    if path is not None and not path.resolve().parent.is_dir():
+        raise StoreError(
+            "output",
+            f"can't write {path}: there is no folder {path.parent}; make it, or name "
+            "another place.",
+        )

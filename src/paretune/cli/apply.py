@@ -26,13 +26,22 @@ def command(
     import shutil
 
     from paretune import api, catalog
-    from paretune.report.table import figure
+    from paretune.cli._applying import Told, lines
 
     o.use_data(data)
+    o.check_output(output)
     steps = catalog.read_recipe(recipe)
-    trial, path = api.apply(steps, task, o.target(runtime, threads, batch), store)
-    for measurement in trial.measurements.values():
-        print(figure(measurement))
+    told = Told()
+    trial, path = api.apply(
+        steps,
+        task,
+        o.target(runtime, threads, batch),
+        store,
+        on_progress=told.slot,
+        on_event=told.event,
+    )
+    for line in lines(trial, told.baseline):
+        print(line)
     if output:
         with api.writing(output):
             shutil.copyfile(path, output)

@@ -41,7 +41,8 @@ def command(
         Path | None, typer.Option("-o", "--output", help="An HTML file with the plot.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Trainings side by side [default: the cores].")
+        int | None,
+        typer.Option(min=1, help="Trainings side by side [default: the cores]."),
     ] = None,
     store: o.StoreOption = None,
     data: o.DataOption = None,
@@ -56,6 +57,7 @@ def command(
     from paretune.report import labels
 
     o.use_data(data)
+    o.check_output(output)
     told = Told()
     try:
         found = api.labels(

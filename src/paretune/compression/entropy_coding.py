@@ -20,7 +20,8 @@ class EntropyCoding(Technique):
     Python's standard library alone; `transfer_size` is the bytes of the packed file.
     It gains the most where values are few (after weight_clustering, int8) or mostly
     zero (after magnitude_pruning). Such weights are kept in the form that packs best,
-    which can make the file on disk some 15 % larger than without this step.
+    which can make the file on disk some 15 % larger than without this step. As with
+    weight_clustering, `peak_memory` can rise while a file loads.
 
     Example:
         >>> EntropyCoding().to_json()

@@ -24,7 +24,9 @@ class WeightClustering(Technique):
     normalisation is folded into the layer before it first, since its factors would make
     other values in each channel of the exported weights.
 
-    `codebook_tuning` after it trains the shared values.
+    `codebook_tuning` after it trains the shared values. The runtime looks the values up
+    when it loads the file: a session is as fast as before, but starting one takes
+    several bytes of memory a weight for a moment, so `peak_memory` can rise.
 
     Attributes:
         clusters: distinct values in a layer, with 0 where it has weights of 0.

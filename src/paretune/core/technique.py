@@ -167,7 +167,8 @@ class Technique(ABC):
             raise RecipeError(
                 "recipe-order",
                 f"{self.name()} can't follow a step that leaves the model "
-                f"{' and '.join(sorted(clash))}; put it earlier.",
+                f"{' and '.join(sorted(clash))}; put it earlier, or leave one of the "
+                "two out.",
             )
         return (traits - self.breaks) | self.gives
 

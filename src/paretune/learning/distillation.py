@@ -44,10 +44,10 @@ class Distillation(Technique):
             step), "assistant" (the model after the last step before this one that
             trained on labels or a teacher) or a name in `task.teachers`; of several,
             with commas between, the outputs are averaged.
-        on: "logits": the outputs alone; "hints": hidden features too, through a linear
-            adapter that is thrown away; "attention": where features are active;
+        hidden: "none": the outputs alone; "hints": hidden features too, through a
+            linear adapter that is thrown away; "attention": where features are active;
             "relation": distances and angles between samples.
-        hidden_weight: of what `on` adds to the outputs.
+        hidden_weight: of what `hidden` adds to the outputs.
         unlabelled: whether the task's "unlabelled" split is trained on as well, without
             the task's loss.
         start: "trained" goes on from the weights as they are, "fresh" draws new ones.
@@ -73,7 +73,7 @@ class Distillation(Technique):
     temperature: float = param(4.0, Real(1.0, 10.0))
     weight: float = param(0.7, Real(0.0, 1.0))
     teacher: str = param("baseline", Text("baseline"))
-    on: str = param("logits", Choice(("logits", "hints", "attention", "relation")))
+    hidden: str = param("none", Choice(("none", "hints", "attention", "relation")))
     hidden_weight: float = param(1.0, Real(0.01, 100.0, log=True))
     unlabelled: bool = param(False, Choice((False, True)))
     start: str = param("trained", Choice(("trained", "fresh")))
@@ -99,14 +99,14 @@ class Distillation(Technique):
 
         found = teachers(self.teacher, model, run)
         student = _fresh.fresh(model, run.seed) if self.start == "fresh" else model
-        if self.on == "logits":
+        if self.hidden == "none":
             return self._fitted(student, found, run)
         from paretune.infrastructure.formats._training import unfrozen
         from paretune.infrastructure.formats.torch import clone
         from paretune.learning._distil.hidden import watched
 
         # A copy, since the two may be one and the same.
-        both, found[0] = watched(self.on, unfrozen(clone(student)), found[0], run)
+        both, found[0] = watched(self.hidden, unfrozen(clone(student)), found[0], run)
         trained: Any = self._fitted(both, found, run)
         within: nn.Module = trained.model
         return within
@@ -119,7 +119,7 @@ class Distillation(Technique):
         from paretune.learning._distil.hidden import LOSSES
         from paretune.learning._distil.teachers import mean
 
-        hidden = LOSSES.get(self.on)
+        hidden = LOSSES.get(self.hidden)
         asked = [
             _modes.frozen(teacher, remember=hidden is None or i > 0)
             for i, teacher in enumerate(teachers)
