@@ -47,14 +47,16 @@ def _technique(name: str) -> None:
     told, _, _ = cleandoc(found.__doc__ or "").partition("\nExample:")
     print(f"{name} ({found.area()}; handles {', '.join(found.formats())} models)\n")
     print(f"{told.strip()}\n")
-    print("Parameters:")
-    for key, value in found().parameters().items():
-        domain = found.domains()[key]
-        print(f"    {key:<14} {value!r:<12} {domain}")
+    values = found().parameters()
+    wide = max(map(len, values), default=0)
+    print("Parameters, with their defaults:" if values else "It has no parameters.")
+    for key, value in values.items():
+        print(f"    {key:<{wide}}  {value!r} ({found.domains()[key]})")
     for title, facts in (
         ("Lowers", found.lowers),
         ("Needs a model that is", found.needs),
-        ("Can't follow what makes it", found.refuses),
+        ("Refuses a model that is already", found.refuses),
+        ("Makes a model", found.gives),
     ):
         if facts:
             print(f"{title}: {', '.join(sorted(facts))}")

@@ -44,7 +44,7 @@ class Real:
         return {"real": [self.low, self.high], **({"log": True} if self.log else {})}
 
     def __str__(self) -> str:
-        return f"[{self.low:g}, {self.high:g}]"
+        return f"a number from {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Integer:
         return {"integer": [self.low, self.high], **({"log": True} if self.log else {})}
 
     def __str__(self) -> str:
-        return f"{self.low}..{self.high}"
+        return f"a whole number from {self.low} to {self.high}"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Text:
         return {"choice": [self.example]}
 
     def __str__(self) -> str:
-        return f"text, such as {self.example!r}"
+        return f"text, such as {self.example!r}" if self.example else "any text"
 
 
 Domain = Real | Integer | Choice | Text
