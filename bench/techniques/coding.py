@@ -6,9 +6,17 @@ from bench._results import Results
 from bench.techniques._deck import Deck, lost, note, shortened
 
 RECIPE = [
-    {"technique": "gradual_pruning", "sparsity": 0.9, "epochs": 10},
+    {"technique": "structured_pruning", "ratio": 0.3},
+    {"technique": "distillation", "epochs": 6, "learning_rate": 2e-3},
+    {
+        "technique": "gradual_pruning",
+        "sparsity": 0.7,
+        "epochs": 5,
+        "learning_rate": 2e-3,
+    },
+    {"technique": "distillation", "epochs": 16, "learning_rate": 2e-3},
     {"technique": "weight_clustering", "clusters": 16},
-    {"technique": "codebook_tuning", "epochs": 3},
+    {"technique": "codebook_tuning", "epochs": 4, "learning_rate": 5e-4},
     {"technique": "entropy_coding"},
 ]
 
