@@ -47,12 +47,12 @@ class Results:
         """Notes one figure, met or not, and prints it."""
         row = {
             "what": what,
-            "value": value,
-            "low": value if low is None else low,
-            "high": value if high is None else high,
+            "value": float(value),
+            "low": float(value if low is None else low),
+            "high": float(value if high is None else high),
             "unit": unit,
             "goal": goal,
-            "met": met,
+            "met": bool(met),
         }
         self.content["figures"].append(row)
         verdict = "met" if met else "MISSED"
