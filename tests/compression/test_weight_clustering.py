@@ -132,10 +132,10 @@ def test_layers_may_be_called_by_keyword():
 
 def test_layers_that_are_named_are_left():
     task = ConvNet()
-    made = clustered(task, clusters=4, skip="9, 0.*").model
+    made = clustered(task, clusters=4, skip="Linear, 0").model
     left = {name for name, count in counts(made).items() if count > 4}
     assert left == {"0.weight", "9.weight"}
-    with pytest.raises(UnsupportedError, match=r"no layer matches 'haed'.*known: 0, "):
+    with pytest.raises(UnsupportedError, match="no layer matches 'haed'"):
         clustered(task, skip="haed")
 
 

@@ -39,7 +39,8 @@ class LowRankFactorization(Technique):
             6,144 inputs it is always its own.
         samples: of the calibration split.
         round_to: ranks are a multiple of it: kernels work on blocks of channels.
-        skip: comma-separated names of layers to leave ("head", "layers.0.*").
+        skip: comma-separated layers ("head", "layers.0.*") and types of layers
+            ("Conv2d") that are left alone; "" for none.
 
     Example:
         >>> LowRankFactorization(keep=0.4).to_json()["by"]

@@ -30,8 +30,8 @@ class WeightClustering(Technique):
 
     Attributes:
         clusters: distinct values in a layer, with 0 where it has weights of 0.
-        skip: comma-separated names of layers to leave ("head", "layers.0.*"); "" for
-            none.
+        skip: comma-separated layers ("head", "layers.0.*") and types of layers
+            ("Embedding") that are left alone; "" for none.
 
     Example:
         >>> WeightClustering(clusters=32).to_json()["clusters"]

@@ -74,7 +74,7 @@ class Distillation(Technique):
     weight: float = param(0.7, Real(0.0, 1.0))
     teacher: str = param("baseline", Text("baseline"))
     hidden: str = param("none", Choice(("none", "hints", "attention", "relation")))
-    hidden_weight: float = param(1.0, Real(0.01, 100.0, log=True))
+    hidden_weight: float = param(0.1, Real(0.01, 100.0, log=True))
     unlabelled: bool = param(False, Choice((False, True)))
     start: str = param("trained", Choice(("trained", "fresh")))
 

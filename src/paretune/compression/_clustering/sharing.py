@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 import numpy as np
 import torch
 from torch import nn
 
-from paretune.core.errors import UnsupportedError, nearest
+from paretune.core.errors import UnsupportedError
 from paretune.core.technique import Run
 from paretune.infrastructure.formats._edits import named_tensors
+from paretune.infrastructure.formats._patterns import matching
 
 MOST = 256  # values that a layer may share
 _ROUNDS = 300
@@ -28,7 +27,7 @@ def share(model: nn.Module, clusters: int, skip: str, run: Run) -> None:
     Raises:
         UnsupportedError: nothing is to be done, or a pattern matches no layer.
     """
-    found = _chosen(matrices(model), skip)
+    found = _chosen(model, skip)
     done = 0
     for number, (name, weight) in enumerate(found.items()):
         run.give_way()
@@ -102,24 +101,8 @@ def nearest_of(values: np.ndarray, table: np.ndarray) -> np.ndarray:
     return np.where((values == 0) & (0 in table), np.float32(0), moved)
 
 
-def _chosen(weights: dict[str, nn.Parameter], skip: str) -> dict[str, nn.Parameter]:
-    words = {name: _words(name) for name in weights}
-    left: set[str] = set()
-    for pattern in filter(None, map(str.strip, skip.split(","))):
-        hits = {
-            n for n, own in words.items() if any(fnmatchcase(w, pattern) for w in own)
-        }
-        if not hits:
-            known = {w for own in words.values() for w in own}
-            raise UnsupportedError(
-                "skip",
-                f"skip: no layer matches {pattern!r}; {nearest(pattern, known)}",
-            )
-        left |= hits
-    return {name: weight for name, weight in weights.items() if name not in left}
-
-
-def _words(name: str) -> list[str]:
-    """What a pattern may call a weight: its name, its layer and those above."""
-    parts = name.split(".")
-    return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+def _chosen(model: nn.Module, skip: str) -> dict[str, nn.Parameter]:
+    weights = matrices(model)
+    at = {name: name.rpartition(".")[0] for name in weights}
+    left = matching({p: model.get_submodule(p) for p in at.values()}, skip)
+    return {name: w for name, w in weights.items() if at[name] not in left}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,12 @@ from paretune.compression._lowrank.factors import (
     matrix,
     tucker,
 )
-from paretune.core.errors import UnsupportedError, nearest
+from paretune.core.errors import UnsupportedError
 from paretune.core.task import as_arrays, pick
 from paretune.core.technique import Run
 from paretune.infrastructure.formats import _columns
 from paretune.infrastructure.formats import torch as torch_format
+from paretune.infrastructure.formats._patterns import matching
 
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -45,7 +45,7 @@ def candidates(
         for name, module in model.named_modules(remove_duplicate=False)
         if type(module) in KINDS
     }
-    left = {id(named[name]) for name in _skipped(skip, list(named))}
+    left = {id(named[name]) for name in matching(named, skip)}
     # A chain takes one place: what has another would stay there as well.
     places = Counter(id(m) for parent in model.modules() for m in _inside(parent))
     uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
@@ -160,20 +160,3 @@ def _is_matrix(layer: Any) -> bool:
         return True
     alone = set(layer.kernel_size) == {1} and layer.groups == 1
     return alone and not isinstance(layer.padding, str) and set(layer.padding) == {0}
-
-
-def _skipped(patterns: str, names: list[str]) -> set[str]:
-    found: set[str] = set()
-    for pattern in filter(None, map(str.strip, patterns.split(","))):
-        hits = {
-            name
-            for name in names
-            if fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")
-        }
-        if not hits:
-            raise UnsupportedError(
-                "skip",
-                f"skip: no layer matches {pattern!r}; {nearest(pattern, names)}",
-            )
-        found |= hits
-    return found

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
 
-from paretune.core.errors import UnsupportedError, nearest
+from paretune.core.errors import UnsupportedError
+from paretune.infrastructure.formats._patterns import matching
 
 Conv = nn.modules.conv._ConvNd
 _Transposed = nn.modules.conv._ConvTransposeNd
@@ -104,7 +104,7 @@ def find(model: nn.Module, skip: str = "") -> list[Weight]:
         ['0.weight']
     """
     modules = dict(model.named_modules(remove_duplicate=False))
-    left = _matching(modules, skip)
+    left = matching(modules, skip)
     uses: dict[int, list[tuple[str, nn.Module, str]]] = {}
     for path, module in modules.items():
         for name, tensor in module._parameters.items():
@@ -149,29 +149,3 @@ def _layout(module: nn.Module, name: str) -> str:
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         return "table"
     return "rows" if isinstance(module, nn.Linear) else ""
-
-
-def _matching(modules: dict[str, nn.Module], skip: str) -> set[str]:
-    words = {
-        path: [type(module).__name__, *_paths(path)] for path, module in modules.items()
-    }
-    left: set[str] = set()
-    for pattern in filter(None, map(str.strip, skip.split(","))):
-        hits = {
-            path
-            for path, own in words.items()
-            if any(fnmatchcase(word, pattern) for word in own)
-        }
-        if not hits and not hasattr(nn, pattern):
-            known = {word for own in words.values() for word in own}
-            raise UnsupportedError(
-                "skip", f"skip: no layer matches {pattern!r}; {nearest(pattern, known)}"
-            )
-        left |= hits
-    return left
-
-
-def _paths(path: str) -> list[str]:
-    """The name of a layer, and those of what it is inside of."""
-    parts = path.split(".") if path else []
-    return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]

@@ -111,22 +111,14 @@ def observed_shapes(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) ->
 
     For graphs whose shapes are computed by operators that inference doesn't follow.
     """
-    import onnxruntime
+    from paretune.infrastructure.formats._literal import literal
 
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
     values = sorted({v for node in model.graph.node for v in node.output if v})
     probe.graph.output.extend(onnx.ValueInfoProto(name=v) for v in values)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = (
-        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    )
-    session = onnxruntime.InferenceSession(
-        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = literal(probe)
     outputs = session.run(values, dict(inputs))
     found = {v: np.shape(o) for v, o in zip(values, outputs, strict=True)}
     found |= {name: array.shape for name, array in inputs.items()}

@@ -157,21 +157,13 @@ def _computed(
     names: list[str],
 ) -> list[onnx.TensorProto]:
     """What these nodes make of these weights."""
-    import onnxruntime
+    from paretune.infrastructure.formats._literal import literal
 
     outputs = [onnx.ValueInfoProto(name=name) for name in names]
     graph = helper.make_graph(nodes, "weights", [], outputs, weights)
     small = onnx.ModelProto(ir_version=model.ir_version, graph=graph)
     small.opset_import.extend(model.opset_import)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = (
-        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    )
-    session = onnxruntime.InferenceSession(
-        small.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = literal(small)
     values = session.run(names, {})
     return [numpy_helper.from_array(v, n) for n, v in zip(names, values, strict=True)]
 

@@ -124,7 +124,7 @@ def fastest(
             continue
         try:
             attempt(mode, mode.prepare(clone(model).train()))
-        except (RuntimeError, NotImplementedError):
+        except RuntimeError:
             continue
         return mode
     return Mode()
