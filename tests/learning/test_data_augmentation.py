@@ -30,6 +30,8 @@ EVERYTHING = Policy(
     operations=3,
     strength=1.0,
     erase=0.5,
+    crop=0.5,
+    colour=0.5,
     jitter=0.2,
     scaling=0.2,
     warp=0.5,
@@ -51,6 +53,8 @@ shares = st.floats(0, 1)
     operations=st.integers(0, 4),
     strength=shares,
     erase=shares,
+    crop=st.floats(0, 0.9),
+    colour=shares,
     steady=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
@@ -114,6 +118,26 @@ def test_a_flip_mirrors_and_nothing_else():
     same = [torch.equal(v, g) for v, g in zip(varied, given_, strict=True)]
     assert all(m or s for m, s in zip(mirrored, same, strict=True))
     assert 16 < sum(mirrored) < 48
+
+
+def test_a_crop_enlarges_what_it_keeps():
+    torch.manual_seed(0)
+    ramp = torch.arange(32.0).repeat(64, 1, 32, 1)
+    varied = images.vary(ramp, Policy("image", crop=0.75))
+    steps = varied.diff(dim=3)[..., 4:-4].mean((1, 2, 3))
+    # A quarter of the area is half of a side: shown twice as large, never smaller.
+    assert 0.5 <= steps.min() < 0.6 and 0.9 < steps.max() <= 1.001
+
+
+def test_colours_change_and_some_images_turn_grey():
+    torch.manual_seed(0)
+    given_ = torch.randn(200, 3, 4, 4)
+    varied = images.vary(given_, Policy("image", colour=0.5))
+    grey = (varied - varied[:, :1]).abs().amax((1, 2, 3)) == 0
+    assert 30 < int(grey.sum()) < 70
+    rest = varied[~grey], given_[~grey]
+    apart = [v.mean((2, 3)) - v.mean((1, 2, 3))[:, None] for v in rest]
+    assert float((apart[0] - apart[1]).abs().mean()) > 0.05
 
 
 def test_no_operation_leaves_the_image_as_it_is():

@@ -26,7 +26,7 @@ class DataAugmentation(Technique):
 
     - images, floats (n, channels, height, width): `shift`, `flip`, `fill`, `operations`
       (turned, sheared, moved, zoomed, brighter, more contrast, fewer levels, a hole)
-      at up to `strength`, `erase`;
+      at up to `strength`, `erase`, `crop`, `colour`;
     - signals, floats (n, channels, length): `jitter`, `scaling`, `warp`, `slicing`,
       `permutation`, `rotation`;
     - text, whole numbers (n, length): `drop`, `swap`, `synonyms`, `padding`.
@@ -48,6 +48,9 @@ class DataAugmentation(Technique):
         strength: of those, 0 to 1.
         steady: images: each at full strength, not at one drawn up to it.
         erase: images: chance that a rectangle is filled with noise.
+        crop: images: largest share of the area that is cut away; the rest is enlarged.
+        colour: images: how much the level and contrast of each channel change, and
+            twice the chance that all channels become the same.
         jitter: signals: noise, in standard deviations of the channel.
         scaling: signals: standard deviation of the factor of a channel.
         warp: signals: how unevenly time runs.
@@ -86,6 +89,8 @@ class DataAugmentation(Technique):
     strength: float = param(0.5, Real(0.0, 1.0))
     steady: bool = param(False, Choice((False, True)))
     erase: float = param(0.25, Real(0.0, 1.0))
+    crop: float = param(0.0, Real(0.0, 0.9))
+    colour: float = param(0.0, Real(0.0, 1.0))
     jitter: float = param(0.05, Real(0.0, 0.5))
     scaling: float = param(0.1, Real(0.0, 0.5))
     warp: float = param(0.2, Real(0.0, 1.0))

@@ -56,6 +56,7 @@ class SelfSupervision(Technique):
     )
     trains: ClassVar[bool] = True
     teaches: ClassVar[bool] = False
+    version: ClassVar[int] = 2
 
     method: str = param("contrastive", Choice(("contrastive", "masked")))
     epochs: int = param(10, Integer(1, 200, log=True))

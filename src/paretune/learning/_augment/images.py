@@ -25,6 +25,8 @@ def vary(images: Tensor, policy: Policy) -> Tensor:
     images = _moved(images, policy, amounts)
     if policy.operations and policy.strength:
         images = _coloured(images, amounts, policy.strength)
+    if policy.colour:
+        images = _tinted(images, policy.colour)
     return _erased(images, policy, amounts)
 
 
@@ -42,12 +44,15 @@ def _draw(images: Tensor, policy: Policy) -> dict[str, Tensor]:
 
 def _moved(images: Tensor, policy: Policy, amounts: dict[str, Tensor]) -> Tensor:
     geometry = policy.operations > 0 and policy.strength > 0
-    if not (geometry or policy.shift or policy.flip):
+    if not (geometry or policy.shift or policy.flip or policy.crop):
         return images
     count, _, high, wide = images.shape
-    if not geometry:
+    if not (geometry or policy.crop):
         return _shifted(images, policy)
     turn, stretch = TURN * amounts["turn"], torch.exp(ZOOM * amounts["zoom"])
+    if policy.crop:
+        kept = (1 - policy.crop * torch.rand(count)).sqrt().to(images.dtype)
+        stretch = kept * stretch
     cosine, sine = torch.cos(turn) * stretch, torch.sin(turn) * stretch
     aspect = high / wide  # the grid runs from -1 to 1 on both axes
     mirror = _mirrored(count, policy).to(images.dtype)
@@ -55,6 +60,9 @@ def _moved(images: Tensor, policy: Policy, amounts: dict[str, Tensor]) -> Tensor
     moves = _moves(count, (high, wide), policy)
     down = moves[0] * 2 / high + 2 * MOVE * amounts["move_y"]
     across = moves[1] * 2 / wide + 2 * MOVE * amounts["move_x"]
+    if policy.crop:  # from anywhere in the image
+        place = (1 - kept) * (2 * torch.rand(2, count) - 1)
+        down, across = down + place[0], across + place[1]
     theta = torch.stack(
         [
             torch.stack([cosine * mirror, (shear_x - sine) * aspect, across], -1),
@@ -125,6 +133,23 @@ def _coloured(images: Tensor, amounts: dict[str, Tensor], strength: float) -> Te
             0, rows, low + ((chosen - low) / width).round() * width
         )
     return images
+
+
+def _tinted(images: Tensor, colour: float) -> Tensor:
+    """Each channel brighter or darker, with more or less contrast; some grey.
+
+    Without it two views of an image are known by their colours, and nothing else is
+    learned from it (Chen et al. 2020, arXiv:2002.05709, figure 5).
+    """
+    count, channels = images.shape[:2]
+    middle = images.mean((2, 3), keepdim=True)
+    spread = images.std((1, 2, 3), keepdim=True, correction=0)
+    level, contrast = colour * (2 * torch.rand(2, count, channels, 1, 1) - 1)
+    images = torch.lerp(middle, images, torch.exp(contrast)) + spread * level
+    if channels == 1:
+        return images
+    grey = (torch.rand(count, 1, 1, 1) < colour / 2).expand_as(images)
+    return torch.where(grey, images.mean(1, keepdim=True).expand_as(images), images)
 
 
 def _erased(images: Tensor, policy: Policy, amounts: dict[str, Tensor]) -> Tensor:

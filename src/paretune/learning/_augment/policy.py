@@ -30,6 +30,9 @@ class Policy:
         strength: of those changes, 0 to 1.
         steady: images: each change at full strength, not at one drawn up to it.
         erase: images: chance that a rectangle is filled with noise.
+        crop: images: largest share of the area that is cut away; the rest is enlarged.
+        colour: images: how much the level and contrast of each channel change, and
+            twice the chance that all channels become the same.
         jitter: signals: noise, in standard deviations of the channel.
         scaling: signals: standard deviation of the factor of a channel.
         warp: signals: how unevenly time runs.
@@ -50,6 +53,8 @@ class Policy:
     strength: float = 0.5
     steady: bool = False
     erase: float = 0.0
+    crop: float = 0.0
+    colour: float = 0.0
     jitter: float = 0.0
     scaling: float = 0.0
     warp: float = 0.0

@@ -29,10 +29,8 @@ def views_of(kind: str, strength: float, padding: int) -> Policy:
     if kind == "image":
         return Policy(
             kind,
-            shift=0.2 * strength,
-            operations=2,
-            strength=strength,
-            erase=0.5 * strength,
+            crop=0.9 * strength**0.5,
+            colour=strength,
         )
     if kind == "signal":
         return Policy(
