@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretune.core.budget import Budget
@@ -32,6 +32,7 @@ def experiment(first):
     return Experiment("", Budget(), (), Ledger(1), baseline=baseline)
 
 
+@settings(deadline=None)
 @given(drift=st.floats(0.5, 2.0))
 def test_a_host_that_is_another_now_is_flagged_and_no_other(drift):
     size = Measurement("size", "byte", "lower", (5.0,), "exact")

@@ -27,6 +27,9 @@ COMMANDS = [line for line in LINES if not line.startswith("make")]
 SHORTER = {
     "--budget 10m": "--trials 1 --epochs 1 --quick --workers 1",
     "size<=200kB": "size<=600kB",
+    "--study two": "--study two --quick --workers 1",
+    "attribute two": "attribute two --quick",
+    "--epochs 2 --trials 12": "--epochs 1 --trials 1 --workers 1",
     "--quality 0.85": "--quality 0.85 --shares 5 --seeds 1 --epochs 1",
 }
 
@@ -45,8 +48,9 @@ train, validation, test = (
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reader")
-    (yaml,) = (block for kind, block in BLOCKS if kind == "yaml")
-    (folder / "recipe.yaml").write_text(yaml)
+    for kind, block in BLOCKS:
+        if kind == "yaml":  # its first line names the file
+            (folder / block.split()[1]).write_text(block)
     return folder
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paretune.api import (
         apply,
+        attribute,
         certify,
         compare,
         export,
@@ -52,6 +53,7 @@ _HOME = {
     "Target": "core.target",
     "Task": "core.task",
     "apply": "api",
+    "attribute": "api",
     "certify": "api",
     "compare": "api",
     "export": "api",
@@ -79,6 +81,7 @@ __all__ = [
     "Target",
     "Task",
     "apply",
+    "attribute",
     "certify",
     "compare",
     "export",

@@ -21,7 +21,7 @@ from paretune.core.space import (
     Text,
     domain_from_json,
 )
-from paretune.core.strategy import Sampler, Strategy
+from paretune.core.strategy import Sampler, Scheduler, Strategy
 from paretune.core.target import Runtime
 from paretune.core.task import Task
 from paretune.core.technique import Technique
@@ -37,7 +37,8 @@ class Catalog(Mapping[str, type[T]], Generic[T]):
     Args:
         what: the contract in a word, for messages.
         contract: the class that members derive from.
-        folders: below the package; files that begin with "_" are no members.
+        folders: below the package; files that begin with "_", and folders in it, are no
+            members.
     """
 
     def __init__(self, what: str, contract: type[T], *folders: str) -> None:
@@ -46,7 +47,7 @@ class Catalog(Mapping[str, type[T]], Generic[T]):
         self._modules: dict[str, str] = {}
         for folder in folders:
             for found in pkgutil.iter_modules([str(HERE / folder)]):
-                if found.name.startswith("_"):
+                if found.name.startswith("_") or found.ispkg:
                     continue
                 if found.name in self._modules:
                     raise RecipeError("catalog", f"two files are named {found.name!r}.")
@@ -84,10 +85,13 @@ class Catalog(Mapping[str, type[T]], Generic[T]):
         return self._modules[name].split(".")[-2]
 
 
-TECHNIQUES = Catalog("technique", Technique, "compression", "learning", "architectures")
+TECHNIQUES = Catalog(
+    "technique", Technique, "compression", "learning", "architectures", "automation"
+)
 RUNTIMES = Catalog("runtime", Runtime, "infrastructure/runtimes")
 METERS = Catalog("meter", Meter, "measurement")
-SAMPLERS = Catalog("sampler", Sampler, "automation")
+SAMPLERS = Catalog("sampler", Sampler, "automation/samplers")
+SCHEDULERS = Catalog("scheduler", Scheduler, "automation/schedulers")
 STRATEGIES = Catalog("strategy", Strategy, "strategies")
 TASKS = Catalog("task", Task, "tasks")
 WORKERS = Catalog("worker", Worker, "workers")
@@ -172,19 +176,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         RecipeError: no such file, not YAML, or no recipe in it.
     """
-    import yaml
-
-    if not path.is_file():
-        raise RecipeError("recipe-not-found", f"there is no recipe file {path}.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(
-            "recipe-not-found", f"{path} can't be read: {error.strerror}."
-        ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        where = " ".join(str(error).split())
-        raise RecipeError("recipe-yaml", f"{path} is not YAML: {where}") from None
+    content = read_yaml(path)
     if isinstance(content, Mapping):
         unknown = sorted(str(k) for k in content if k != "recipe")
         if unknown:
@@ -196,6 +188,27 @@ def read_recipe(path: Path) -> Recipe:
             "recipe-yaml", f"{path} holds no list of steps ('- technique: NAME')."
         )
     return recipe(content)
+
+
+def read_yaml(path: Path) -> Any:
+    """What is in a YAML (or JSON) file of recipes.
+
+    Raises:
+        RecipeError: no such file, or not YAML.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise RecipeError("recipe-not-found", f"there is no recipe file {path}.")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(
+            "recipe-not-found", f"{path} can't be read: {error.strerror}."
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = " ".join(str(error).split())
+        raise RecipeError("recipe-yaml", f"{path} is not YAML: {where}") from None
 
 
 def write_recipe(steps: Iterable[Mapping[str, Any]]) -> str:
@@ -222,12 +235,14 @@ __all__ = [
     "METERS",
     "RUNTIMES",
     "SAMPLERS",
+    "SCHEDULERS",
     "STRATEGIES",
     "TASKS",
     "TECHNIQUES",
     "WORKERS",
     "Catalog",
     "read_recipe",
+    "read_yaml",
     "recipe",
     "usable_runtime",
     "write_recipe",

@@ -6,16 +6,21 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from sys import intern
 from typing import Any
 
 import numpy as np
 
+from paretune import catalog
 from paretune.core.budget import FOOTPRINT, Budget, Constraint
 from paretune.core.measurement import Measurement
 from paretune.core.recipe import Recipe
-from paretune.core.trial import INFEASIBLE, OK, Trial
+from paretune.core.technique import Over
+from paretune.core.trial import HALTED, INFEASIBLE, OK, Trial
 from paretune.core.worker import Worker
+from paretune.engine.forecasts import METRIC, Forecasts
 from paretune.ledger import Ledger
+from paretune.report._words import digits, scale
 
 SCREENED = 0.10  # a screened latency is not trusted closer than this to a limit
 STEADY = 0.01  # what a host's clock may differ by without a word
@@ -45,6 +50,9 @@ class Experiment:
         environment: digest of what measurements are taken on here.
         settings: further arguments of a meter, by its name.
         baseline: trial 0, once there is one.
+        forecasts: learn from what is measured, if there are any.
+        predict: whether a structure is passed over, before it is exported, that is
+            predicted to miss the budget with the whole of the prediction's interval.
     """
 
     fingerprint: str
@@ -56,6 +64,8 @@ class Experiment:
     environment: str = ""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     baseline: Trial | None = None
+    forecasts: Forecasts | None = None
+    predict: bool = True
     _known: dict[str, Figures] = field(default_factory=dict, repr=False)
     _locks: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -78,18 +88,57 @@ class Experiment:
             }
             self._known.setdefault(recipe.structure().digest, screened)
 
-    def trial(self, worker: Worker, number: int, recipe: Recipe) -> Trial:
-        """The finished trial.
+    def trial(
+        self,
+        worker: Worker,
+        number: int,
+        recipe: Recipe,
+        rungs: Sequence[float] = (1.0,),
+        halted: Trial | None = None,
+        over: Over = "length",
+    ) -> Trial:
+        """The finished trial, or the trial halted at its next rung.
+
+        Args:
+            worker: that does it.
+            number: of the trial.
+            recipe: every parameter has a value.
+            rungs: shares of its training at which it is judged; 1.0 is the last.
+            halted: the trial as it was halted, if it was.
+            over: what rungs are shares of.
 
         Raises:
             WorkFailed: an operation failed, or its worker was lost.
         """
         steps = tuple(recipe.to_json())
+        why = "" if halted else self._foreseen(worker, recipe.structure())
+        if why:
+            return Trial(number, steps, INFEASIBLE, error=why)
         footprint = self._footprint(worker, recipe)
         if broken := self._broken(footprint):
             why = "misses " + ", ".join(c.text for c in broken)
             return Trial(number, steps, INFEASIBLE, footprint, error=why)
-        told = self._realise(worker, recipe, judge=True)
+        before = halted.rungs if halted else ()
+        reached = before[-1]["share"] if before else 0.0
+        pace = {
+            "share": next((r for r in rungs if r > reached), 1.0),
+            "paused": [r for r in rungs if r <= reached],
+            "over": over,
+        }
+        told = self._realise(worker, recipe, judge=True, pace=pace)
+        cost = {intern(k): s for k, s in told["cost"].items() if k != "cpu_s"}
+        for name, seconds in (halted.cost if halted else {}).items():
+            cost[name] = cost.get(name, 0.0) + seconds
+        if "rung" in told:
+            return Trial(
+                number,
+                steps,
+                HALTED,
+                footprint,
+                cost=cost,
+                trace=tuple(told["trace"]),
+                rungs=(*before, told["rung"]),
+            )
         own = _figures(told["measurements"])
         if any(own[m].value != footprint[m].value for m in ("macs", "parameters")):
             # training came before pruning and changed what was pruned
@@ -99,17 +148,25 @@ class Experiment:
             steps,
             OK,
             footprint | own,
-            told["parity"],
+            {intern(k): v for k, v in told["parity"].items()},
             told["artifact"],
-            told["format"],
-            cost={k: s for k, s in told["cost"].items() if k != "cpu_s"},
+            intern(told["format"]),
+            cost=cost,
             trace=tuple(told["trace"]),
+            rungs=before,
         )
 
     def in_full(self, worker: Worker, trials: Sequence[Trial]) -> list[Figures]:
         """Latency of each trial's artifact by the full protocol."""
         artifacts = [str(t.artifact) for t in trials]
-        return self._measure(worker, artifacts, self._meters(), "full")
+        found = self._measure(worker, artifacts, self._meters(), "full")
+        for trial, figures in zip(trials, found, strict=True):
+            if self.forecasts is not None:
+                structure = catalog.recipe(trial.steps).structure()
+                self.forecasts.replace(
+                    structure.digest, {**trial.measurements, **figures}
+                )
+        return found
 
     def again(self, worker: Worker, trial: Trial, recipe: Recipe) -> bool:
         """Makes a trial's artifact anew; whether it is the same to the byte."""
@@ -135,13 +192,40 @@ class Experiment:
                 self._known[structure.digest] = self._measured(worker, structure)
             return self._known[structure.digest]
 
+    def _foreseen(self, worker: Worker, structure: Recipe) -> str:
+        """Why it isn't worth an export; empty if it may be, or nothing is known."""
+        named = [c for c in self.budget.constraints if c.metric == METRIC]
+        limits = Budget(tuple(c for c in named if c.operator == "<="))
+        if self.baseline is None or METRIC not in self.baseline.measurements:
+            return ""
+        if not (limits.constraints and self.predict and self.forecasts):
+            return ""
+        if structure.digest in self._known or not self.forecasts.ready:
+            return ""
+        arguments = {"steps": structure.to_json(), "fingerprint": self.fingerprint}
+        told = self.do(worker, "sketch", arguments)
+        forecast = self.forecasts.ask(
+            told["layers"], told["group"], self.baseline.measurements[METRIC].value
+        )
+        least = forecast.low * (1 - SCREENED)  # a screening would be trusted no more
+        missed = limits.broken({METRIC: least}, self.baseline.values)
+        if not missed:
+            return ""
+        return (
+            f"predicted to miss {', '.join(c.text for c in missed)}: "
+            f"{_time(forecast.value)}, at least {_time(forecast.low)}"
+        )
+
     def _measured(self, worker: Worker, structure: Recipe) -> Figures:
         told = self._realise(worker, structure, judge=False)
         static = _figures(told["measurements"])
         static.pop(TRAINED, None)
         if self._broken(static):
             return static  # too big already: not worth a stopwatch
-        return self._timed(worker, told["artifact"], static)
+        figures = self._timed(worker, told["artifact"], static)
+        if self.forecasts is not None and "layers" in told:
+            self.forecasts.learn(structure.digest, told, figures)
+        return figures
 
     def _timed(self, worker: Worker, artifact: str, figures: Figures) -> Figures:
         """`figures` with those that want fresh processes."""
@@ -152,11 +236,18 @@ class Experiment:
             figures = figures | taken
         return figures
 
-    def _realise(self, worker: Worker, recipe: Recipe, judge: bool) -> dict[str, Any]:
+    def _realise(
+        self,
+        worker: Worker,
+        recipe: Recipe,
+        judge: bool,
+        pace: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         arguments = {
             "steps": recipe.to_json(),
             "fingerprint": self.fingerprint,
             "judge": judge,
+            **(pace or {}),
         }
         return self.do(worker, "realise", arguments)
 
@@ -233,5 +324,11 @@ def _hopeful(figure: Measurement) -> float:
     return figure.value * (1 + sign * SCREENED)
 
 
+def _time(seconds: float) -> str:
+    """Such as "812 µs"."""
+    size, unit = scale(seconds, "s")
+    return f"{digits(seconds / size)} {unit}"
+
+
 def _figures(told: Mapping[str, Any]) -> Figures:
-    return {k: Measurement.from_json(m) for k, m in told.items()}
+    return {intern(k): Measurement.from_json(m) for k, m in told.items()}

@@ -8,15 +8,17 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from paretune import catalog, studies
+from paretune.core.recipe import Recipe
 from paretune.core.target import Target
 from paretune.core.task import Task
 from paretune.core.worker import Job, Worker
 from paretune.measurement import _energy
 
 TRAININGS = 8  # that a search should afford: what an epoch costs decides their length
+SCHEDULER = "full_length"  # unless another is asked for
 Progress = Callable[[int, str, float], None]
 
 
@@ -37,13 +39,24 @@ class Options:
         trials: how many, the baseline not counted.
         strategy: who shapes recipes.
         sampler: who fills in their parameters.
+        scheduler: who decides how far each trial trains.
+        curves: whether a halted trial is left once it can't reach the frontier any
+            more, by what the finished ones came to.
+        rungs_over: what rungs are shares of: "length" of the training, or "data".
         objectives: the frontier's axes besides the task's first quality metric.
         epochs: of training in a recipe; by default what the time allows.
         workers: how many; by default one a core.
         worker: "isolated", or "in_process" for debugging.
         seed: of everything random.
         timeout_s: of one operation of a worker.
+        recipes: exactly these are run; with strategy "sweep" only.
+        supernet: whether narrower nets are also taken out of one that is trained once.
+        warm_start: earlier studies in the store, of any task or target; the recipes of
+            their frontiers are tried first.
+        start: of every training with strategy "tune": "trained" or "fresh" weights.
         quick: measure with the screening protocol only, for a first look.
+        predict: whether structures are passed over, before they are exported, that the
+            latency model is sure will miss the budget.
         estimate_energy: measure energy, by an estimate where nothing counts joules.
         grid: where the electricity comes from, for the search's own carbon: a country,
             or grams of CO2 equivalent per kWh; by default the world's average.
@@ -57,13 +70,21 @@ class Options:
     trials: int | None = None
     strategy: str = "shrink_and_improve"
     sampler: str = "tpe"
+    scheduler: str = SCHEDULER
+    curves: bool = True
+    rungs_over: Literal["length", "data"] = "length"
     objectives: tuple[str, ...] = studies.OBJECTIVES
     epochs: int | None = None
     workers: int | None = None
     worker: str = "isolated"
     seed: int = 0
     timeout_s: float = 3600.0
+    recipes: tuple[Recipe, ...] = ()
+    supernet: bool = False
+    warm_start: tuple[str, ...] = ()
+    start: str | None = None
     quick: bool = False
+    predict: bool = True
     estimate_energy: bool = False
     grid: str | None = None
 

@@ -2,6 +2,12 @@
 
 Each slot is a thread with a worker of its own. All that a slot finishes is in the store
 before the slot goes on, so that a kill costs at most the trials under way.
+
+A few proposals are asked for ahead, so that a slot can take the one whose next step
+unlocks the most (`engine.agenda`). They are claimed only when they start. A strategy
+that adapts is asked anew after each trial, for proposals are functions of the history
+and those made before may be worse than what it would propose now. A long piece of
+a fixed list waits, so that what its recipes share is known from the beginning.
 """
 
 from __future__ import annotations
@@ -25,19 +31,22 @@ from paretune.core.errors import (
 )
 from paretune.core.limits import Limits
 from paretune.core.recipe import Recipe
-from paretune.core.strategy import Strategy
+from paretune.core.strategy import Scheduler, Strategy
 from paretune.core.study import NOISY, UNSTABLE, Study
 from paretune.core.trial import STOPPED, Trial
 from paretune.core.worker import Worker, WorkFailed
 from paretune.course import Course
+from paretune.engine.queue import Queue
 from paretune.experiment import DRIFTED, Experiment
 from paretune.frontier import frontier
-from paretune.report.verdict import verdict
 from paretune.store.trials import Claim
 
 POSSIBLE = 0.05  # P(on frontier) above which a trial is measured in full
 ROUNDS = 3  # of settling: a full measurement can bring a new member to light
 BEAT_S = 8.0
+AHEAD = 2  # proposals a worker, of a strategy that adapts
+LISTED = 256  # proposals of one that doesn't
+WAIT_S = 0.5  # until it is looked again whether a trial can be promoted
 
 Event = Callable[[str, Mapping[str, Any]], None]
 
@@ -49,12 +58,14 @@ class Search:
     Attributes:
         course: the study's trials, and the right to add to them.
         strategy: who proposes.
+        scheduler: who decides how far a trial trains; None: each to its end.
         workers: one a slot.
         experiment: how a trial is run.
         limits: when to end.
         seed: of the proposals.
         on_event: told what happens: "phase" and "warning" {"what"}, "start" {"number",
             "recipe"}, "trial" {"trial", "recipe", "best"}.
+        queue: of proposals; it tells which goes next.
     """
 
     course: Course
@@ -64,6 +75,8 @@ class Search:
     limits: Limits
     seed: int = 0
     on_event: Event = field(default=lambda kind, facts: None)
+    scheduler: Scheduler | None = None
+    queue: Queue = field(default_factory=Queue)
     _late: bool = field(default=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -80,12 +93,19 @@ class Search:
         try:
             self._mend()
             self._baseline()
+            ended, reopened = self.course.finished, self.course.reopened
+            for trial in (*ended.values(), *reopened.values()):
+                if trial.halted:
+                    self.queue.hold(trial, catalog.recipe(trial.steps))
             self._explore()
             self._settle()
         finally:
             self.stop()
             beat.join()
+            self.queue.close()
             self.course.note("cost", self._costs())
+            if self.experiment.forecasts is not None:
+                self.course.note("forecasts", self.experiment.forecasts.facts())
         return self.course.study()
 
     def stop(self) -> None:
@@ -167,7 +187,7 @@ class Search:
             slots = [pool.submit(self._slot, worker) for worker in self.workers]
             try:
                 wait_for(slots)
-            except KeyboardInterrupt:
+            except BaseException:
                 self.stop()
                 raise
         for slot in slots:
@@ -178,28 +198,40 @@ class Search:
             while not self._stop.is_set():
                 with self._lock:
                     turn = self._next()
+                    waits = bool(self.queue.waiting)  # for what other slots compute
                 if turn is None:
-                    return
+                    if not waits and not self._may_promote():
+                        return
+                    self._stop.wait(WAIT_S)
+                    continue
                 self._attempt(worker, *turn)
         except BaseException:
             self.stop()
             raise
 
     def _next(self) -> tuple[Claim, Recipe] | None:
-        """The next trial and the right to run it; None when it is time to end."""
-        course, limit = self.course, self.limits.trials
-        tried, pending = course.tried, len(course.pending)
-        if limit is not None and tried + pending >= limit:
+        """The next trial and the right to run it.
+
+        Returns:
+            None if there is none now: it is time to end if the queue is empty, else
+            to wait until another slot has moved on.
+        """
+        course, queue = self.course, self.queue
+        if promoted := self._promoted():
+            return promoted
+        if self._full() and not queue.waiting:
             return None
         if claim := course.resume():
+            del queue.waiting[-1:]  # it takes the place of one within the limit
             recipe = catalog.recipe(claim.steps)
         elif self._time_for_another():
-            rng = np.random.default_rng([self.seed, tried, pending])
-            proposed = self.strategy.next(course.history(), rng)
-            if proposed is None:
+            self._refill()
+            chosen = queue.take(course.pending.values())
+            if chosen is None:
                 return None
-            recipe, claim = proposed, course.claim(proposed)
+            recipe, claim = chosen, course.claim(chosen)
         else:
+            queue.waiting.clear()
             if not self._late:  # once, whichever slot comes to it first
                 self._late = True
                 self._tell(
@@ -208,6 +240,44 @@ class Search:
                 )
             return None
         course.pending[claim.number] = recipe
+        queue.protect(course.pending.values())
+        return claim, recipe
+
+    def _full(self) -> bool:
+        """Whether the limit leaves no room for another proposal."""
+        taken = self.course.tried + len(self.course.pending) + len(self.queue.waiting)
+        return self.limits.trials is not None and taken >= self.limits.trials
+
+    def _refill(self) -> None:
+        """Asks for proposals until there are enough, or none is left."""
+        course, waiting = self.course, self.queue.waiting
+        ahead = AHEAD * len(self.workers) if self.strategy.adapts else LISTED
+        while len(waiting) < ahead and not self._full():
+            under_way = len(course.pending) + len(waiting)
+            rng = np.random.default_rng([self.seed, course.tried, under_way])
+            proposed = self.strategy.next(course.history(waiting), rng)
+            if proposed is None:
+                return
+            waiting.append(proposed)
+
+    def _may_promote(self) -> bool:
+        """Whether a trial under way may still come to be halted, and then go on."""
+        if self.scheduler is None or self._late:
+            return False
+        return any(
+            self.scheduler.rungs(n)[0] < 1 for n in tuple(self.course.pending) if n
+        )
+
+    def _promoted(self) -> tuple[Claim, Recipe] | None:
+        """A halted trial that goes on to its next rung, if one deserves it."""
+        if self.scheduler is None:
+            return None
+        number = self.scheduler.promote(self.course.history())
+        if number is None or not self._time_for_another():
+            return None
+        claim = self.course.reopen(number)
+        recipe = catalog.recipe(claim.steps)
+        self.course.pending[number] = recipe
         return claim, recipe
 
     def _time_for_another(self) -> bool:
@@ -215,10 +285,12 @@ class Search:
         if self.limits.seconds is None:
             return True
         ledger = self.experiment.ledger
-        likely = len(frontier(self.course.study()).likely(POSSIBLE))
-        arms = likely + len(self.course.pending) + 2  # this one, and the baseline
-        spent = self._costs()["wall_s"] + ledger.usual_trial_s + ledger.arm_s * arms
-        return spent < self.limits.seconds
+        spent = self._costs()["wall_s"] + ledger.usual_trial_s
+        spent += ledger.arm_s * (len(self.course.pending) + 2)  # this, and the baseline
+        left = self.limits.seconds - spent
+        if ledger.arm_s * self.course.contenders < left:
+            return True
+        return ledger.arm_s * len(self.course.close().likely(POSSIBLE)) < left
 
     def _attempt(self, worker: Worker, claim: Claim, recipe: Recipe) -> None:
         """Runs a claimed trial to its end, again after a crash, and records it."""
@@ -228,8 +300,8 @@ class Search:
         trial: Trial | None = None
         while trial is None:
             try:
-                trial = self.experiment.trial(worker, number, recipe)
-                if trial.ok:
+                trial = self._run(worker, claim, recipe)
+                if trial.ok or trial.halted:
                     ledger.trial(ledger.wall_s - begin)
             except WorkFailed as failed:
                 stopped = self._stop.is_set()
@@ -241,13 +313,29 @@ class Search:
                     continue
                 state = STOPPED if stopped else f"failed:{failed.word}"
                 trial = _failed(number, recipe, state, failed.message)
+                if stopped and claim.halted is not None:
+                    trial = claim.halted  # as it was before it was taken up
             except (RecipeError, TaskError, UnavailableError) as error:
                 # such as a metric that this model's outputs bring down
                 trial = _failed(number, recipe, "failed:error", error.message)
         if trial is not None:
             self.course.finish(claim, trial)
-        ended, best = self.course.finished[number], verdict(self.course.study())
+        ended, best = self.course.finished[number], self.course.best()
+        with self._lock:
+            self.queue.learn(ended, recipe)
+            if self.strategy.adapts:
+                self.queue.waiting.clear()
         self.on_event("trial", {"trial": ended, "recipe": recipe, "best": best})
+
+    def _run(self, worker: Worker, claim: Claim, recipe: Recipe) -> Trial:
+        """The trial at its next rung, or at its end."""
+        number, scheduler = claim.number, self.scheduler
+        if scheduler is None:
+            return self.experiment.trial(worker, number, recipe)
+        rungs = scheduler.rungs(number)
+        return self.experiment.trial(
+            worker, number, recipe, rungs, claim.halted, scheduler.over
+        )
 
     def _settle(self) -> None:
         """The full protocol for all that may be on the frontier, until that holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from paretune.core.strategy import Objective
 from paretune.core.study import Study
 from paretune.core.target import Target
 from paretune.core.trial import Trial
+from paretune.frontier import Frontier, frontier, of_members, selected
 from paretune.store.trials import Trials
 
 OBJECTIVES = ("size", "latency_p50")  # with the quality metric: the usual frontier
@@ -49,7 +51,36 @@ def load_study(name: str, store: Trials, root: Path) -> Study:
     Raises:
         StoreError: there is none of that name; names the nearest.
     """
-    kept = store.snapshot(name)
+    return _study(name, root, store.snapshot(name))
+
+
+def load_frontier(name: str, store: Trials, root: Path) -> Frontier:
+    """The frontier of a study, with the members that `frontier(load_study())` has.
+
+    From the figures that the store keeps as numbers where they tell it, so that a
+    million trials take seconds; else from all trials. What is dominated isn't kept:
+    the frontier's study holds the members and the baseline alone, and what is told of
+    all trials, such as the hypervolume, is told of these.
+
+    Raises:
+        StoreError: there is none of that name; names the nearest.
+    """
+    with store.view(name) as view:
+        records = view.records
+        if records.size and records["number"][0] == 0:  # else there is no baseline
+            study = _study(name, root, view.snapshot([0]))
+            found = selected(study, view.metrics, records, view.right, view.trials)
+            if found is not None:
+                kept = view.snapshot(sorted({0, *found}))
+                return of_members(_study(name, root, kept), found)
+    whole = frontier(load_study(name, store, root))
+    numbers = {t.number for t in whole.members}
+    trials = tuple(t for t in whole.study.trials if t.number in {0, *numbers})
+    return of_members(replace(whole.study, trials=trials), numbers)
+
+
+def _study(name: str, root: Path, kept: Mapping[str, Any]) -> Study:
+    """From a snapshot of it."""
     spec: Mapping[str, Any] = kept["spec"]
     facts: Mapping[str, Any] = kept["facts"]
     return Study(
@@ -65,17 +96,25 @@ def load_study(name: str, store: Trials, root: Path) -> Study:
         certifications=kept["certifications"],
         cost=facts.get("cost", {}),
         noise=facts.get("noise", 0.0),
+        forecasts=facts.get("forecasts", {}),
         environment=facts.get("environment", {}),
         artifacts=root / "artifacts",
-        explanations=_explanations(facts, kept["trials"]),
+        explanations=_kept(facts.get("why", {}), kept["trials"]),
+        attributions={
+            number: told
+            for number, told in _kept(
+                facts.get("attribution", {}), kept["trials"]
+            ).items()
+            if told["complete"]
+        },
+        warm_start=facts.get("warm_start", {}),
     )
 
 
-def _explanations(
-    facts: Mapping[str, Any], trials: Iterable[Trial]
+def _kept(
+    kept: Mapping[str, Mapping[str, Any]], trials: Iterable[Trial]
 ) -> dict[int, Mapping[str, Any]]:
-    """What `paretune why` found out, of trials that still have the same file."""
-    kept: Mapping[str, Mapping[str, Any]] = facts.get("why", {})
+    """What was found out of trials that still have the same file."""
     found = {t.number: kept.get(str(t.number)) for t in trials}
     files = {t.number: t.artifact for t in trials}
     return {

@@ -39,6 +39,14 @@ WRONG = [
     (["optimize", "fashion", "--objectives", "energy"], "--estimate-energy"),
     (["optimize", "fashion", "--grid", "many"], "grams per kWh"),
     (["why", "nothing", "best"], "nothing"),
+    (["attribute", "nothing"], "nothing"),
+    (["plan", "fashion", "--recipes", "nothing.yaml"], "no recipe file"),
+    (["plan", "fashion"], "--recipes"),
+    (["plan", "fashion", "--recipes", "empty.yaml"], "no list of recipes"),
+    (["plan", "fashion", "--recipes", "typo.yaml"], "one step alone"),
+    (["optimize", "fashion", "--recipes", "free.yaml"], "can be expanded"),
+    (["optimize", "fashion", "--recipes", "list.yaml"], "recipe 2: there is no tech"),
+    (["optimize", "fashion", "--strategy", "sweep"], "--recipes FILE"),
 ]
 
 
@@ -52,6 +60,10 @@ def place(tmp_path_factory):
     (folder / "value.yaml").write_text(
         prune.format("structured_pruning") + "  ratio: 1.5\n"
     )
+    (folder / "empty.yaml").write_text("[]")
+    many = "- - {technique: structured_pruning, ratio: 0.5}\n"
+    (folder / "free.yaml").write_text(many.replace("0.5", "{real: [0.3, 0.5]}"))
+    (folder / "list.yaml").write_text(many + "- - {technique: prune}\n")
     return folder
 
 

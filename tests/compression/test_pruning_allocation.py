@@ -13,12 +13,12 @@ from torch import nn
 from paretune.compression._pruning import costs as costs_module
 from paretune.compression._pruning.allocation import Cost, allocate, total
 from paretune.compression._pruning.costs import costs
-from paretune.compression._pruning.plan import Units
 from paretune.compression.structured_pruning import StructuredPruning
 from paretune.core.candidate import Candidate
 from paretune.core.errors import UnsupportedError
 from paretune.core.technique import Run
 from paretune.infrastructure.formats import torch as torch_format
+from paretune.infrastructure.formats._units import Units
 from tests.compression import models
 from tests.toys import TOYS, ConvNet, TextNet
 

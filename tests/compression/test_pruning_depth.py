@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from paretune.compression._pruning.depth import importances
 from paretune.compression.structured_pruning import StructuredPruning
 from paretune.core.candidate import Candidate
 from paretune.core.errors import UnsupportedError
 from paretune.core.technique import Run
 from paretune.infrastructure.formats import torch as torch_format
 from paretune.infrastructure.formats._blocks import Skip
+from paretune.infrastructure.formats._depth import importances
 from paretune.tasks.fashion import Fashion
 from tests.compression import models
 from tests.toys import ConvNet, ResNet, TextNet, _Block, _Layer

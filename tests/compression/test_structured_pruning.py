@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from paretune.compression._pruning.plan import Units, plan
 from paretune.compression.low_rank_factorization import LowRankFactorization
 from paretune.compression.structured_pruning import StructuredPruning
 from paretune.core.candidate import Candidate
@@ -20,6 +19,7 @@ from paretune.core.recipe import Recipe
 from paretune.core.technique import Run
 from paretune.engine.realise import Prefixes
 from paretune.infrastructure.formats import torch as torch_format
+from paretune.infrastructure.formats._units import Units, plan
 from paretune.learning.fine_tuning import FineTuning
 from paretune.store.cache import Cache
 from tests.compression import models

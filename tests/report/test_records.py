@@ -45,6 +45,7 @@ WHOLE = {
     "hypervolume_interval": list,
     "reference_point": dict,
     "trials": dict,
+    "warm_start": (dict, type(None)),
     "cost": dict,
 }
 
@@ -93,7 +94,8 @@ def test_it_follows_the_contract(any_study):
     record = json.loads(text)
     valid(record, WHOLE)
     assert record["version"] == 1
-    assert record["trials"].keys() == {"done", "failed", "stopped", "infeasible"}
+    ended = {"done", "failed", "stopped", "infeasible", "halted", "foreseen"}
+    assert record["trials"].keys() == ended
     cost = record["cost"]
     assert {"wall_s", "train_s", "measure_s", "overhead_s", "energy_j"} <= cost.keys()
     assert cost["energy_source"] == "none"

@@ -93,7 +93,8 @@ def test_certified_figures_decide_whether_the_budget_is_met(study):
 
 
 def test_counts_are_of_all_trials(study):
-    assert counts(study) == {"done": 20, "infeasible": 3, "failed": 2, "stopped": 1}
+    ended = {"done": 20, "infeasible": 3, "failed": 2, "stopped": 1, "halted": 0}
+    assert counts(study) == ended
     assert sum(counts(study).values()) == len(study.trials)
     assert tally(study) == "26 trials: 20 done, 3 infeasible, 2 failed, 1 stopped."
 

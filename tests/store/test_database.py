@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from paretune.core.errors import StoreError
-from paretune.store import _database, _schema
+from paretune.store import _database, _figures, _schema
 from paretune.store.artifacts import Artifacts
 from paretune.store.cache import Cache
 from paretune.store.trials import Trials
@@ -100,6 +100,56 @@ def test_one_of_every_released_schema_goes_on(tmp_path: Path, schema: Path) -> N
     claim = store.claim("a", STEPS, lease)
     store.finish(claim, trial(claim.number))
     assert [t.number for t in store.trials("a")] == [0, 1, 2, 3]
+
+
+def older(root: Path) -> None:
+    with raw(root) as connection:
+        connection.executescript((SCHEMAS / "1_figures.sql").read_text())
+
+
+def version(root: Path) -> int:
+    with raw(root) as connection:
+        (found,) = connection.execute("SELECT version FROM paretune").fetchone()
+    return int(found)
+
+
+def test_an_older_one_is_brought_up_to_date_by_whoever_writes(tmp_path: Path) -> None:
+    older(tmp_path)
+    reader = Trials.open(tmp_path, create=False)
+    assert version(tmp_path) == 1
+    reader.amend("a", 1, trial(1, 2).measurements)
+    Trials.open(tmp_path)
+    assert version(tmp_path) == _schema.VERSION
+    amended = trial(1, 3).measurements
+    reader.amend("a", 1, amended)  # it was opened before
+    with reader.view("a") as view:
+        accuracy = amended["accuracy"].value
+        assert view.records["value"][1, 0] == accuracy
+
+
+def test_an_older_one_that_a_search_runs_waits(tmp_path: Path) -> None:
+    older(tmp_path)
+    with raw(tmp_path) as connection:
+        connection.execute("UPDATE leases SET deadline = 1e11")
+    found, message = code(tmp_path)
+    assert found == "store-busy"
+    assert "'a' is run by pid 411" in message
+    assert version(tmp_path) == 1
+
+
+def test_a_migration_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(_figures, "write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Trials.open(tmp_path)
+    with raw(tmp_path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    assert version(tmp_path) == 1
+    assert ("figures",) not in tables
+    assert [t.number for t in Trials.open(tmp_path).trials("a")] == [0, 1]
 
 
 def test_the_schema_that_is_written_has_its_file(tmp_path: Path) -> None:

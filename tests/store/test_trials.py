@@ -550,3 +550,18 @@ def test_a_thousand_trials_are_read_in_a_second(store: Trials) -> None:
     start = time.process_time()
     assert again.trials("a")[999].number == 999
     assert time.process_time() - start < 0.1
+
+
+def test_the_latest_trials_of_studies_of_one_kind():
+    with folder() as root:
+        store = Trials.open(root)
+        for name, kind in (("a", 1), ("b", 2), ("c", 1)):
+            store.create_study(name, {"kind": kind})
+            lease = store.acquire(name, "search")
+            for number in range(3):
+                claim = store.claim(name, [], lease)
+                store.finish(claim, Trial(number, (), "ok", error=f"{name}{number}"))
+            store.claim(name, [], lease)
+        assert [t.error for t in store.latest(4, kind=1)] == ["c2", "c1", "c0", "a2"]
+        assert len(store.latest(99)) == 9
+        assert store.latest(5, kind=3) == ()

@@ -9,11 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paretune import catalog
-from paretune.automation.nsga2 import NSGA2
-from paretune.automation.random_search import RandomSearch
+from paretune.automation.samplers.nsga2 import NSGA2
+from paretune.automation.samplers.random_search import RandomSearch
 from paretune.core.budget import Budget
+from paretune.core.recipe import canonical
 from paretune.core.strategy import History, Objective, Sampler
-from paretune.strategies.shrink_and_improve import LADDER, ShrinkAndImprove
+from paretune.core.trial import INFEASIBLE, Trial
+from paretune.strategies.shrink_and_improve import (
+    LADDER,
+    RATIOS,
+    WIDTHS,
+    ShrinkAndImprove,
+)
 from tests.automation.histories import search, trial
 
 OBJECTIVES = (
@@ -22,6 +29,7 @@ OBJECTIVES = (
     Objective("latency_p50", "lower"),
 )
 RNG = np.random.default_rng
+THIRDS = ("early", "middle", "late")
 
 
 def outcome(steps):
@@ -33,6 +41,10 @@ def outcome(steps):
                 kept = 1 - step["ratio"]
                 harm = 0.14 if step["importance"] == "taylor" else 0.2
                 accuracy -= harm * step["ratio"] ** 3
+                size, latency = size * kept**2, latency * kept
+            case "subnet":
+                kept = sum(step[third] for third in THIRDS) / 3
+                accuracy -= 0.2 * (1 - kept) ** 3
                 size, latency = size * kept**2, latency * kept
             case "distillation" | "fine_tuning":
                 accuracy += 0.5 * (0.92 - accuracy)
@@ -217,3 +229,57 @@ def test_importing_it_loads_no_framework():
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert isinstance(ShrinkAndImprove().sampler, NSGA2)
+
+
+def test_with_a_supernet_the_ladder_climbs_on_nets_out_of_one_training():
+    history = run(ShrinkAndImprove(supernet=True, epochs=5), 10)
+    steps = [t.steps for t in history.trials if len(t.steps) == 4]
+    assert len(steps) >= 4
+    assert len({canonical(dict(s[0])) for s in steps}) == 1  # trained once
+    assert {s[1]["technique"] for s in steps} == {"subnet"}
+    assert {s[2]["epochs"] for s in steps} == {1}
+    widths = [s[1]["early"] for s in steps if len({s[1][k] for k in THIRDS}) == 1]
+    assert widths[:4] == list(WIDTHS[:4])
+
+
+def test_a_supernet_adds_to_the_space_and_nothing_is_there_without_it():
+    plain, more = (ShrinkAndImprove(supernet=on).recipes() for on in (False, True))
+    assert set(map(str, plain)) < set(map(str, more))
+    assert not any("supernet" in str(r) for r in plain)
+
+
+@pytest.mark.parametrize("sampler", catalog.SAMPLERS)
+def test_subnets_are_never_proposed_twice(sampler):
+    strategy = ShrinkAndImprove(sampler=catalog.SAMPLERS[sampler](), supernet=True)
+    history = run(strategy, 30)
+    assert len({canonical([dict(s) for s in t.steps]) for t in history.trials}) == 31
+
+
+def test_widths_that_can_not_meet_the_budget_are_passed_over():
+    strategy = ShrinkAndImprove(supernet=True)
+    history = run(strategy, 6, require="size<=50kB")
+    tried = [s["early"] for t in history.trials for s in t.steps if "early" in s]
+    assert tried[0] == 0.5
+    assert 0.75 not in tried
+
+
+def test_what_was_predicted_to_be_too_slow_is_no_reason_to_prune_less():
+    distil = {"technique": "distillation", "epochs": 5}
+    bits = {"technique": "post_training_quantization"}
+    pruned = [{"technique": "structured_pruning", "ratio": r} for r in RATIOS]
+    gone = [
+        catalog.recipe((step, distil, bits)).to_json()
+        for step in pruned
+        if step["ratio"] <= 0.6
+    ]
+    told = [
+        Trial(n, tuple(s), INFEASIBLE, error="predicted to miss latency_p50<=100us")
+        for n, s in enumerate(gone, 1)
+    ]
+    budget = Budget.parse("latency_p50<=100us", ["accuracy"])
+    base = trial(0, (), outcome(()))
+    history = History(OBJECTIVES, (base, *told), (), budget)
+    opening = [r.to_json() for r in ShrinkAndImprove().opening(history)]
+    left = [s["ratio"] for r in opening for s in r if "ratio" in s]
+    assert left
+    assert min(left) > 0.6

@@ -118,6 +118,10 @@ def line(trial: Trial, recipe: Recipe) -> str:
     what = f"trial {trial.number:>3}  {short(trial.steps)}"
     if trial.state == INFEASIBLE:
         return f"{what}: does not fit ({trial.error}); not trained"
+    if trial.halted:
+        rung = trial.rungs[-1]
+        told = ", ".join(f"{k} {v:.4g}" for k, v in rung["quality"].items())
+        return f"{what}: {told} after {rung['epochs']:.2g} epochs; halted"
     if not trial.ok:
         return f"{what}: {trial.state}: {trial.error}"
     shown = [

@@ -8,6 +8,8 @@ from typing import Any
 
 from paretune.core.study import Study
 
+INTERRUPTED = 130
+
 
 def run(task: str, as_json: bool = False, silent: bool = False, **options: Any) -> int:
     """Searches, shows the frontier, and gives the exit code.
@@ -18,13 +20,30 @@ def run(task: str, as_json: bool = False, silent: bool = False, **options: Any) 
         silent: show no frontier: the caller has more to do first.
         options: fields of `api.Options`.
     """
+    study = searched(task, **options)
+    if study is None:
+        return INTERRUPTED
+    if as_json:
+        show_json(study)
+    elif not silent:
+        show(study)
+    return exit_code(study)
+
+
+def searched(task: str, **options: Any) -> Study | None:
+    """The study after a search with its progress shown; None if it was interrupted.
+
+    Args:
+        task: as the user named it.
+        options: fields of `api.Options`.
+    """
     from paretune import api
     from paretune.cli._progress import progress
 
     name = options.get("study")
     with progress(options.get("seconds"), options.get("trials")) as shown:
         try:
-            study = api.optimize(
+            return api.optimize(
                 task, on_event=shown.event, on_progress=shown.slot, **options
             )
         except KeyboardInterrupt:
@@ -37,12 +56,7 @@ def run(task: str, as_json: bool = False, silent: bool = False, **options: Any) 
                 f"paretune frontier {name or 'STUDY'}",
                 file=sys.stderr,
             )
-            return 130
-    if as_json:
-        show_json(study)
-    elif not silent:
-        show(study)
-    return exit_code(study)
+            return None
 
 
 def show(study: Study) -> None:

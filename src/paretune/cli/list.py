@@ -24,7 +24,7 @@ def command(
     for area, names in areas.items():
         _row(area, names)
     for what, members in (
-        ("automation", catalog.SAMPLERS),
+        ("samplers", catalog.SAMPLERS),
         ("strategies", catalog.STRATEGIES),
         ("runtimes", catalog.RUNTIMES),
         ("meters", catalog.METERS),

@@ -18,10 +18,13 @@ from paretune.core.errors import ParetuneError, nearest
 ORDER = (
     "demo",
     "optimize",
+    "tune",
+    "plan",
     "frontier",
     "export",
     "report",
     "why",
+    "attribute",
     "apply",
     "measure",
     "compare",

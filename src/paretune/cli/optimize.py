@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +34,24 @@ def command(
         "shrink_and_improve"
     ),
     sampler: Annotated[str, typer.Option(help="Who fills in their values.")] = "tpe",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="How far each trial trains: full_length, successive_halving or "
+            "hyperband, which halt most at a share of it [default: full_length]."
+        ),
+    ] = None,
+    curves: Annotated[
+        bool,
+        typer.Option(
+            "--curves/--no-curves",
+            help="Leave halted trials that can't reach the frontier any more.",
+        ),
+    ] = True,
+    rungs_over: Annotated[
+        str,
+        typer.Option(help="What a halted trial has had a share of: length or data."),
+    ] = "length",
     objectives: Annotated[
         str | None,
         typer.Option(
@@ -50,6 +69,26 @@ def command(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes [default: cores].")
     ] = None,
+    supernet: Annotated[
+        bool,
+        typer.Option(
+            "--supernet",
+            help="Also train one net for many widths, and take narrow ones out.",
+        ),
+    ] = False,
+    recipes: Annotated[
+        Path | None,
+        typer.Option(help="Run exactly the recipes of this YAML file."),
+    ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--warm-start",
+            metavar="STUDY",
+            help="Try first what was best in this earlier study, of any task; may be "
+            "repeated.",
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A first look: fewer launches are timed.")
     ] = False,
@@ -63,10 +102,12 @@ def command(
 ) -> int:
     """Search for smaller and faster versions of a task's model.
 
-    Without --budget and --trials, 20 trials are run. Ctrl-C stops and keeps all; the
-    same command goes on from there.
+    Without --budget and --trials, 20 trials are run; with --recipes, all of them.
+    Ctrl-C stops and keeps all; the same command goes on from there.
     """
+    from paretune import api
     from paretune.cli._run import run
+    from paretune.options import SCHEDULER
 
     o.use_data(data)
     seconds = o.seconds(budget)
@@ -78,14 +119,20 @@ def command(
         target=o.target(runtime, threads, batch, scenario),
         require=require,
         seconds=seconds,
-        trials=trials or (20 if seconds is None else None),
-        strategy=strategy,
+        trials=trials or (20 if seconds is None and recipes is None else None),
+        strategy="sweep" if recipes else strategy,
+        recipes=api.read_recipes(recipes) if recipes else (),
         sampler=sampler,
+        scheduler=scheduler or SCHEDULER,
+        curves=curves,
+        rungs_over=rungs_over,
         objectives=o.axes(objectives, scenario),
         epochs=epochs,
         workers=workers,
         seed=seed,
         timeout_s=o.seconds(timeout) or 3600.0,
+        supernet=supernet,
+        warm_start=tuple(warm_start or ()),
         quick=quick,
         estimate_energy=estimate_energy,
         grid=grid,

@@ -96,9 +96,9 @@ class StructuredPruning(Technique):
         Raises:
             UnsupportedError: nothing in the model can be pruned like this.
         """
-        from paretune.compression._pruning.depth import shallower
         from paretune.compression._pruning.rounds import Order, narrower
         from paretune.infrastructure.formats import torch as torch_format
+        from paretune.infrastructure.formats._depth import shallower
 
         if not self.ratio and not self.depth:
             raise UnsupportedError(

@@ -7,13 +7,15 @@ in their place.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from sys import intern
 from typing import Any, Literal
 
 import numpy as np
 
+from paretune.core._bits import Bits
 from paretune.core.errors import MeasurementError
 from paretune.core.statistics import (
     RESAMPLES,
@@ -83,7 +85,7 @@ class Measurement:
     metric: str
     unit: str
     better: Literal["lower", "higher"]
-    values: tuple[float, ...]
+    values: Sequence[float]
     kind: Kind
     ratios: tuple[float, ...] = ()
     split: str | None = None
@@ -94,13 +96,23 @@ class Measurement:
     def __post_init__(self) -> None:
         if not self.values:
             raise MeasurementError("measurement", f"{self.metric}: no value was taken.")
+        if isinstance(self.values, Bits):
+            return
         if not all(map(math.isfinite, self.values)):
             raise MeasurementError(
                 "measurement-nonfinite", f"{self.metric} is not a finite number."
             )
+        if self.kind == "samples":
+            scores = np.asarray(self.values, dtype=float)
+            if is_binary(scores):  # thousands a trial, and most of what it holds
+                object.__setattr__(self, "values", Bits(scores))
+
+    @property
+    def value(self) -> float:
+        return self.values[0] if self.kind == "exact" else self._value
 
     @cached_property
-    def value(self) -> float:
+    def _value(self) -> float:
         match self.kind:
             case "exact" | "resamples":
                 return self.values[0]
@@ -111,23 +123,31 @@ class Measurement:
             case "samples":
                 return float(self.scores.mean())
 
-    @cached_property
+    @property
     def scores(self) -> np.ndarray:
         """The raw values as an array, shape (values,)."""
+        if isinstance(self.values, Bits):
+            return self.values.scores
+        return self._scores
+
+    @cached_property
+    def _scores(self) -> np.ndarray:
         return np.asarray(self.values, dtype=float)
 
-    @cached_property
+    @property
     def binary(self) -> bool:
         """Whether these are samples' scores that are all 0 or 1: a share of them."""
-        return self.kind == "samples" and is_binary(self.scores)
+        return isinstance(self.values, Bits)
 
-    @cached_property
+    @property
     def right(self) -> np.ndarray:
         """For scores of 0 and 1, which are 1: bits, eight a byte, uint8.
 
         Samples on which two models differ are counted from these hundreds of times
         in a frontier.
         """
+        if isinstance(self.values, Bits):
+            return self.values.packed
         return np.packbits(self.scores > 0)
 
     @cached_property
@@ -141,7 +161,7 @@ class Measurement:
                 least = max(0.0, min(self.values) - slack)
                 return Interval(least, self.value + slack)
             case "launches":
-                low, high = log_t_interval(self.values)
+                low, high = log_t_interval(tuple(self.values))
                 band = float(self.detail.get("band", 0.0))
                 return Interval(low * (1 - band), high * (1 + band))
             case "samples" if self.binary:
@@ -208,11 +228,13 @@ class Measurement:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Measurement:
-        return cls(
+        words = {k: intern(v) for k, v in record.items() if isinstance(v, str)}
+        return cls(  # the same few words in all: one object each is kept, not thousands
             **{
                 **record,
+                **words,
                 "values": tuple(record["values"]),
                 "ratios": tuple(record.get("ratios", ())),
-                "flags": tuple(record.get("flags", ())),
+                "flags": tuple(map(intern, record.get("flags", ()))),
             }
         )

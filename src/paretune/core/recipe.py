@@ -13,6 +13,7 @@ from paretune.core.candidate import Candidate
 from paretune.core.space import Choice, Integer, Real, Space, Text
 from paretune.core.technique import Run, Stage, Technique
 
+SHORT = 2  # epochs of a training that isn't worth a pause
 Convert = Callable[[Candidate, tuple[str, ...], Run], Candidate]
 
 
@@ -82,6 +83,18 @@ class Recipe:
         """What decides size and latency, without training."""
         found = (s.structural() for s in self.steps)
         return Recipe(tuple(s for s in found if s is not None))
+
+    @property
+    def paced(self) -> int | None:
+        """Index of the step whose training is paused at rungs: the longest that can be.
+
+        None where there is none of more than `SHORT` epochs.
+        """
+        lengths = {
+            i: getattr(s, "epochs", 0) for i, s in enumerate(self.steps) if s.resumes
+        }
+        long = {i: epochs for i, epochs in lengths.items() if epochs > SHORT}
+        return max(long, key=long.__getitem__, default=None)
 
     @property
     def trains(self) -> bool:

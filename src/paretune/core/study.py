@@ -37,6 +37,13 @@ class Study:
         environment: what the measurements were taken on.
         artifacts: the folder of the store's artifacts.
         explanations: by trial number, why it is as it is; see `paretune why`.
+        attributions: by trial number, what each step of its recipe contributes; see
+            `paretune attribute`.
+        warm_start: {"studies": names, "recipes": [steps, ...]}, what it began with from
+            earlier studies; empty where it began with nothing.
+        forecasts: how good the latency model was: structures measured on this host and
+            of this task ("points"), how many of them it foretold, how many of these
+            "held" (lay in the interval), and the median relative "error".
     """
 
     name: str
@@ -54,6 +61,9 @@ class Study:
     environment: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Path = Path()
     explanations: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    attributions: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    warm_start: Mapping[str, Any] = field(default_factory=dict)
+    forecasts: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         ok = sum(t.ok for t in self.trials)

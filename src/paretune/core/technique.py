@@ -7,7 +7,8 @@ from abc import ABC
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import RecipeError, UnsupportedError, nearest
@@ -37,6 +38,37 @@ class Stage(NamedTuple):
     model: Callable[[], Any]
 
 
+Over = Literal["length", "data"]
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How much of a training is done now, and where its state is kept.
+
+    A training that is paused and gone on with gives the same bits as one that wasn't.
+
+    Attributes:
+        share: of the training's steps at which it pauses, above 0; at 1 it ends.
+        begin: folder with the state that an earlier pause has left; None: there is
+            none, and the training starts at its first step.
+        leave: folder for the state at the pause; it stays empty where the training
+            ends before.
+
+    Example:
+        >>> Fidelity().paused, Fidelity(1 / 3).paused
+        (False, True)
+    """
+
+    share: float = 1.0
+    begin: Path | None = None
+    leave: Path | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the training pauses before its end."""
+        return self.share < 1
+
+
 @dataclass(frozen=True)
 class Run:
     """What a technique may use while it works.
@@ -49,6 +81,7 @@ class Run:
             that waits for a quiet machine has been taken.
         progress: tells a person what runs: (what, share done from 0 to 1).
         stages: what the recipe came to before this step, the baseline first.
+        fidelity: how much of its training a step that `resumes` does now.
     """
 
     task: Task
@@ -57,6 +90,7 @@ class Run:
     give_way: Callable[[], None] = field(default=_nothing, repr=False)
     progress: Callable[[str, float], None] = field(default=_nothing, repr=False)
     stages: tuple[Stage, ...] = field(default=(), repr=False)
+    fidelity: Fidelity = Fidelity()
 
 
 @dataclass(frozen=True)
@@ -78,6 +112,8 @@ class Technique(ABC):
             and latency can be measured without it (see `structural`).
         teaches: whether a step that trains leaves a model that can teach; one that
             pretrains features doesn't: its answers mean nothing yet.
+        resumes: whether it hands `run.fidelity` to its one training, so that it can be
+            paused; such a technique has a parameter `epochs`.
         lowers: footprint metrics that it can lower in a CPU runtime; what is not in
             there is no reason to choose it.
         version: raised when the same parameters give another result.
@@ -91,6 +127,7 @@ class Technique(ABC):
     breaks: ClassVar[frozenset[str]] = frozenset()
     trains: ClassVar[bool] = False
     teaches: ClassVar[bool] = True
+    resumes: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

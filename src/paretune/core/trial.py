@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from sys import intern
 from typing import Any
 
 from paretune.core.measurement import Measurement
 
-OK, INFEASIBLE, STOPPED = "ok", "infeasible", "stopped"
+OK, INFEASIBLE, STOPPED, HALTED = "ok", "infeasible", "stopped", "halted"
 FAILURES = ("error", "nan", "timeout", "oom", "crash", "unsupported", "parity")
 
 
@@ -19,8 +21,11 @@ class Trial:
     Attributes:
         number: 0 is the baseline; counts up within a study.
         steps: the recipe, as `Recipe.to_json` gives it.
-        state: "ok"; "infeasible" (its footprint breaks the budget: never trained);
-            "stopped"; or "failed:" and one of FAILURES: "failed:crash(SIGSEGV)".
+        state: "ok"; "infeasible" (its footprint breaks the budget: never trained; one
+            without figures was predicted to, and never exported);
+            "halted" (judged at a rung, a share of its training; it may be taken up
+            again); "stopped"; or "failed:" and one of FAILURES, as in
+            "failed:crash(SIGSEGV)".
         measurements: by metric name.
         parity: {"max_abs", "relative", "agreement"} against the source model.
         artifact: SHA-256 of the artifact in the store; None if there is none.
@@ -29,6 +34,10 @@ class Trial:
         cost: seconds by what they went to: "train_s", "export_s", "measure_s", ...
         trace: figures after each step of the recipe, oldest first, for the report:
             [{"step": name, "parameters": n, "seconds": s, "cached": bool, ...}].
+        rungs: how good it was at shares of its training, the lowest first:
+            [{"share": s, "epochs": e, "quality": {metric: value}, "seconds": s,
+            "cpu_s": s}]; the quality is that of the model before steps that follow the
+            training, on the validation split; times are those since the rung before.
     """
 
     number: int
@@ -41,13 +50,23 @@ class Trial:
     error: str = ""
     cost: Mapping[str, float] = field(default_factory=dict)
     trace: tuple[Mapping[str, Any], ...] = ()
+    rungs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def ok(self) -> bool:
         return self.state == OK
 
     @property
-    def values(self) -> dict[str, float]:
+    def halted(self) -> bool:
+        return self.state == HALTED
+
+    @property
+    def foreseen(self) -> bool:
+        """Whether it was passed over by a prediction, before anything was measured."""
+        return self.state == INFEASIBLE and not self.measurements
+
+    @cached_property
+    def values(self) -> Mapping[str, float]:
         """The figures by metric, without their intervals."""
         return {name: m.value for name, m in self.measurements.items()}
 
@@ -63,12 +82,14 @@ class Trial:
             "error": self.error,
             "cost": dict(self.cost),
             "trace": [dict(t) for t in self.trace],
+            **({"rungs": [dict(r) for r in self.rungs]} if self.rungs else {}),
         }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Trial:
         measurements = {
-            k: Measurement.from_json(m) for k, m in record["measurements"].items()
+            intern(k): Measurement.from_json(m)
+            for k, m in record["measurements"].items()
         }
         return cls(
             **{
@@ -76,5 +97,6 @@ class Trial:
                 "steps": tuple(record["steps"]),
                 "measurements": measurements,
                 "trace": tuple(record.get("trace", ())),
+                "rungs": tuple(record.get("rungs", ())),
             }
         )

@@ -18,15 +18,17 @@ from paretune import catalog
 from paretune.core.candidate import Artifact
 from paretune.core.quiet import Quiet
 from paretune.core.task import as_arrays
-from paretune.core.technique import Run
+from paretune.core.technique import Over, Run
 from paretune.core.trial import Trial
-from paretune.engine import launches, preflight
+from paretune.engine import launches, pace, preflight
 from paretune.engine.comparison import side_by_side
 from paretune.engine.environment import environment
 from paretune.engine.explain import Explainer
+from paretune.engine.kinds import kinds
 from paretune.engine.path import formats
 from paretune.engine.realise import Prefixes, Realised
 from paretune.engine.site import Site
+from paretune.engine.sketch import Waits, sketch, torch_part
 from paretune.measurement import _parity
 from paretune.measurement._counters import Counter
 from paretune.measurement._cpu import cpu_s
@@ -83,24 +85,33 @@ class Bench(Site):
         with Quiet().working():
             found = preflight.check(self.task)
             self.inputs()
-        return {**found, "environment": environment(self.runtime, self.target)}
+            data = kinds(self.task)
+        return {**found, **data, "environment": environment(self.runtime, self.target)}
 
     def realise(
         self,
         steps: Sequence[Mapping[str, Any]],
         fingerprint: str,
         judge: bool = True,
+        share: float = 1.0,
+        paused: Sequence[float] = (),
+        over: Over = "length",
     ) -> dict[str, Any]:
-        """A recipe's artifact in the store, with its figures.
+        """A recipe's artifact in the store, with its figures; or how good it is so far.
 
         Args:
             steps: the recipe.
             fingerprint: the task's, as `preflight` found it.
             judge: whether parity and quality are taken; without, only the figures
                 that need no trained weights.
+            share: of its training at which it is judged; 1 for all of it.
+            paused: smaller shares at which that training may have been paused.
+            over: what they are shares of.
 
         Returns:
-            {"artifact", "format", "measurements", "parity", "trace", "cost"}.
+            {"artifact", "format", "measurements", "parity", "trace", "cost"}, and
+            what `sketch` gives if nothing is judged; below a share of 1 {"rung",
+            "trace", "cost"}, see `engine.pace`, unless there is nothing to pause.
         """
         with Quiet().working() as give_way:
             waited = 0.0
@@ -114,7 +125,14 @@ class Bench(Site):
             run = Run(self.task, self.seed, 1, politely, self.progress)
             prefixes = Prefixes(run, fingerprint, Cache(self.root))
             recipe = catalog.recipe(steps)
-            realised = prefixes.realise(recipe, self.runtime.format)
+            if share < 1:
+                at = pace.rung(prefixes, recipe, share, paused, over)
+                if at is not None:
+                    cost = {**at.cost, "wait_s": waited}
+                    cost["train_s"] = max(0.0, at.cost["train_s"] - waited)
+                    return {"rung": at.facts, "trace": list(at.trace), "cost": cost}
+            begun = pace.resumed(prefixes, recipe, paused)
+            realised = prefixes.realise(recipe, self.runtime.format, begun)
             begin = time.monotonic()
             artifact = self._write(realised)
             measurements = self.static(artifact)
@@ -124,7 +142,9 @@ class Bench(Site):
                 self.progress("checking", 0.0)
                 parity = self._parity(realised, artifact)
                 measurements |= self.quality(artifact, "validation")
+            known = {} if judge else sketch(realised.source, recipe, self.task)
         return {
+            **known,
             "artifact": artifact.sha256,
             "format": artifact.format,
             "measurements": {k: m.to_json() for k, m in measurements.items()},
@@ -136,6 +156,37 @@ class Bench(Site):
                 "wait_s": waited,
                 "export_s": realised.cost["export_s"] + written - begin,
                 "judge_s": time.monotonic() - written,
+            },
+        }
+
+    def sketch(
+        self, steps: Sequence[Mapping[str, Any]], fingerprint: str
+    ) -> dict[str, Any]:
+        """What is known of a recipe's speed before it is exported.
+
+        Args:
+            steps: the recipe; those of its torch part are realised.
+            fingerprint: the task's, as `preflight` found it.
+
+        Returns:
+            {"layers", "group", "cost"}; see `engine.sketch`.
+        """
+        with Quiet().working() as give_way:
+            waits = Waits(give_way)
+            run = Run(self.task, self.seed, 1, waits, self.progress)
+            recipe = catalog.recipe(steps)
+            inside = torch_part(recipe, self.runtime.format)
+            prefixes = Prefixes(run, fingerprint, Cache(self.root))
+            realised = prefixes.realise(inside, "torch")
+            begin = time.monotonic()
+            told = sketch(realised.candidate, recipe, self.task)
+        return {
+            **told,
+            "cost": {
+                **realised.cost,
+                "train_s": max(0.0, realised.cost["train_s"] - waits.seconds),
+                "wait_s": waits.seconds,
+                "judge_s": time.monotonic() - begin,
             },
         }
 

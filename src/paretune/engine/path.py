@@ -14,6 +14,7 @@ from paretune.core.candidate import Candidate
 from paretune.core.errors import UnsupportedError
 from paretune.core.recipe import Recipe
 from paretune.core.technique import Run
+from paretune.store.cache import Cache
 
 LIBRARIES = (
     "paretune",
@@ -70,6 +71,65 @@ def path_of(recipe: Recipe, to: str) -> tuple[Node, ...]:
     if path[-1].format != to:
         path.append(Node(recipe, to, "export"))
     return tuple(path)
+
+
+def key_of(
+    recipe: Recipe, format_: str, fingerprint: str, seed: int, **pause: object
+) -> str:
+    """What the result of a recipe, in a format, is kept under.
+
+    Args:
+        recipe: the steps up to there.
+        format_: that the result is in.
+        fingerprint: of the task.
+        seed: of everything random.
+        pause: where the last step was paused; see `engine.pace`.
+    """
+    return Cache.key(
+        **pause,
+        task=fingerprint,
+        recipe=recipe.digest,
+        format=format_,
+        seed=seed,
+        libraries=libraries(),
+    )
+
+
+def keys_of(recipe: Recipe, to: str, fingerprint: str, seed: int) -> tuple[str, ...]:
+    """The cache keys of the results of a recipe's steps, the first one's first.
+
+    As `path_of` leads, but without loading a framework: what torch can't do is done in
+    the format `to`.
+    """
+    at, keys = "torch", []
+    for prefix in recipe.prefixes()[1:]:
+        if at not in prefix.steps[-1].formats():
+            at = to
+        keys.append(key_of(prefix, at, fingerprint, seed))
+    return tuple(keys)
+
+
+def pause_of(
+    recipe: Recipe, share: float, fingerprint: str, seed: int
+) -> tuple[str, ...]:
+    """The cache keys of what the training of a halted recipe goes on from.
+
+    They are those of the model before its paced step and of that step's state.
+
+    Args:
+        recipe: that was halted.
+        share: of the length of its training that is done.
+        fingerprint: of the task.
+        seed: of everything random.
+    """
+    at = recipe.paced
+    if at is None:
+        return ()
+    before, whole = Recipe(recipe.steps[:at]), Recipe(recipe.steps[: at + 1])
+    return (
+        key_of(before, "torch", fingerprint, seed),
+        key_of(whole, "torch", fingerprint, seed, share=share, over="length"),
+    )
 
 
 def convert(candidate: Candidate, to: str, run: Run) -> Candidate:

@@ -8,6 +8,7 @@ depends on; work starts at the last node that is there.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,8 +22,9 @@ from paretune.core.candidate import Candidate
 from paretune.core.errors import TaskError
 from paretune.core.recipe import Recipe
 from paretune.core.task import as_arrays
-from paretune.core.technique import Run, Stage
-from paretune.engine.path import Node, convert, formats, libraries, path_of
+from paretune.core.technique import Fidelity, Over, Run, Stage
+from paretune.engine.path import Node, convert, formats, key_of, path_of
+from paretune.measurement._cpu import cpu_s
 from paretune.store.cache import Cache
 
 TRACED_SAMPLES = 1024  # quality after each step is for the reader, not for the search
@@ -72,8 +74,13 @@ class Prefixes:
     fingerprint: str
     cache: Cache
 
-    def realise(self, recipe: Recipe, to: str) -> Realised:
+    def realise(self, recipe: Recipe, to: str, state: Path | None = None) -> Realised:
         """The candidate of `recipe` in the format `to`.
+
+        Args:
+            recipe: every parameter has a value.
+            to: the format.
+            state: folder with what the paced step's training goes on from, if any.
 
         Raises:
             RecipeError: the steps can't follow one another.
@@ -98,9 +105,13 @@ class Prefixes:
                     candidate = self._load(path, i, keys)
                     trace.append(self._facts(keys[i], path[i]))
                 else:
-                    candidate = self.compute(path, i, candidate)
+                    paced = path[i].step != "export" and _paced(recipe, path[i])
+                    fidelity = Fidelity(begin=state if paced else None)
+                    used = cpu_s()
+                    candidate = self.compute(path, i, candidate, fidelity)
                     spent = time.monotonic() - begin
-                    facts = self._keep(path[i], keys[i], candidate, spent)
+                    # To wait for a lock, or while others measure, is no work.
+                    facts = self.keep(path[i], candidate, min(spent, cpu_s() - used))
                     trace.append({**facts, "cached": False})
                     cost["train_s" if path[i].format == "torch" else "export_s"] += (
                         spent
@@ -120,13 +131,28 @@ class Prefixes:
 
         return Realised(candidate, source, tuple(trace), cost, recall)
 
+    def has(self, node: Node) -> bool:
+        """Whether the result of a node is in the cache."""
+        return self._has(self.key(node))
+
     def _has(self, key: str) -> bool:
         return self.cache.get(key) is not None
 
     def compute(
-        self, path: tuple[Node, ...], i: int, before: Candidate | None
+        self,
+        path: tuple[Node, ...],
+        i: int,
+        before: Candidate | None,
+        fidelity: Fidelity | None = None,
     ) -> Candidate:
-        """The candidate of node `i`, from that of the node before it."""
+        """The candidate of node `i`, from that of the node before it.
+
+        Args:
+            path: of the recipe.
+            i: index of the node.
+            before: the candidate of the node before; None for the first.
+            fidelity: how much of a training is done, and what it goes on from.
+        """
         node = path[i]
         formats("torch").seed(self.run.seed)
         if before is None:
@@ -134,7 +160,8 @@ class Prefixes:
         if node.step == "export":
             return convert(before, node.format, self.run)
         *earlier, step = node.recipe.steps
-        run = replace(self.run, stages=self._stages(path[:i]))
+        fidelity = fidelity or Fidelity()
+        run = replace(self.run, stages=self._stages(path[:i]), fidelity=fidelity)
         for other in earlier:
             run = other.sets(run)
         return step.apply(before, run)
@@ -149,14 +176,11 @@ class Prefixes:
     def _model(self, path: tuple[Node, ...], i: int) -> Any:
         return self._load(path, i, [self.key(node) for node in path]).model
 
-    def key(self, node: Node) -> str:
-        """What the result of a node is kept under."""
-        return self.cache.key(
-            task=self.fingerprint,
-            recipe=node.recipe.digest,
-            format=node.format,
-            seed=self.run.seed,
-            libraries=libraries(),
+    def key(self, node: Node, share: float = 1.0, over: Over = "length") -> str:
+        """What the result of a node, or its training at a share, is kept under."""
+        pause = {} if share == 1 else {"share": share, "over": over}
+        return key_of(
+            node.recipe, node.format, self.fingerprint, self.run.seed, **pause
         )
 
     def _load(self, path: tuple[Node, ...], i: int, keys: list[str]) -> Candidate:
@@ -167,9 +191,8 @@ class Prefixes:
         loaded: Candidate = formats(path[i].format).load(folder, self.run.task)
         return loaded
 
-    def _keep(
-        self, node: Node, key: str, candidate: Candidate, seconds: float
-    ) -> dict[str, Any]:
+    def keep(self, node: Node, candidate: Candidate, seconds: float) -> dict[str, Any]:
+        """Puts the result of a node into the cache; the facts that are noted of it."""
         facts = {
             "step": node.step,
             "format": node.format,
@@ -183,7 +206,7 @@ class Prefixes:
             formats(node.format).save(candidate, self.run.task, folder)
             (folder / "facts.json").write_text(json.dumps(facts))
 
-        self.cache.put(key, fill)
+        self.cache.put(self.key(node), fill, seconds)
         return facts
 
     def _facts(self, key: str, node: Node) -> dict[str, Any]:
@@ -203,11 +226,18 @@ class Prefixes:
         if candidate.format != "torch":
             return {}
         try:
-            return self._scores(candidate)
+            return self.scores(candidate, TRACED_SAMPLES)
         except TaskError:
             return {}
 
-    def _scores(self, candidate: Candidate) -> dict[str, float]:
+    def scores(
+        self, candidate: Candidate, samples: float = math.inf
+    ) -> dict[str, float]:
+        """Quality of a torch candidate on the validation split, or its beginning.
+
+        Raises:
+            TaskError: the metric can't be taken.
+        """
         from paretune.infrastructure.runtimes.torch_eager import TorchEager
         from paretune.measurement.quality import outputs_of, scores
 
@@ -216,11 +246,16 @@ class Prefixes:
         for inputs, targets in task.batches("validation"):
             batches.append((inputs, targets))
             count += len(next(iter(as_arrays(inputs, "input").values())))
-            if count >= TRACED_SAMPLES:
+            if count >= samples:
                 break
         outputs, targets = outputs_of(session, batches)
         found = scores(task, outputs, targets)
         return {k: float(np.mean(v)) for k, v in found.items()}
+
+
+def _paced(recipe: Recipe, node: Node) -> bool:
+    """Whether the node is that of the recipe's paced step."""
+    return recipe.paced is not None and len(node.recipe.steps) == recipe.paced + 1
 
 
 def _zeros(candidate: Candidate) -> dict[str, float]:

@@ -12,8 +12,11 @@ from __future__ import annotations
 from paretune.frontier._compare import INFERIOR, compare, dominates
 from paretune.frontier._figures import COST_MARGIN, QUALITY_DROP, RESAMPLES
 from paretune.frontier._frontier import SOLID, Frontier
+from paretune.frontier._live import Live
 from paretune.frontier._members import frontier
 from paretune.frontier._quality import difference, differences, intervals, paired
+from paretune.frontier._records import layout, record, right
+from paretune.frontier._selected import of_members, selected
 
 __all__ = [
     "COST_MARGIN",
@@ -22,11 +25,17 @@ __all__ = [
     "RESAMPLES",
     "SOLID",
     "Frontier",
+    "Live",
     "compare",
     "difference",
     "differences",
     "dominates",
     "frontier",
     "intervals",
+    "layout",
+    "of_members",
     "paired",
+    "record",
+    "right",
+    "selected",
 ]

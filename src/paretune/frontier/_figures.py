@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def signs(study: Study) -> np.ndarray:
     return np.array([1.0 if o.better == "higher" else -1.0 for o in study.objectives])
 
 
-def figures(study: Study, trials: tuple[Trial, ...]) -> np.ndarray:
+def figures(study: Study, trials: Sequence[Trial]) -> np.ndarray:
     """Shape (trials, axes)."""
     rows = [[figure(t, o, study) for o in study.objectives] for t in trials]
     return np.array(rows, dtype=float).reshape(len(trials), len(study.objectives))

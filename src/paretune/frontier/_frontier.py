@@ -63,10 +63,14 @@ class Frontier:
             None if none of them is better than the reference point on every axis.
         """
         trials = (self.within() or self.members) if among is None else tuple(among)
-        volumes = self._boxes(figures(self.study, trials)).prod(axis=1)
+        volumes = self.volumes(trials)
         if not (volumes > 0).any():
             return None
         return trials[int(volumes.argmax())]
+
+    def volumes(self, trials: Sequence[Trial]) -> np.ndarray:
+        """What each trial's box above the reference holds, shape (trials,)."""
+        return np.asarray(self._boxes(figures(self.study, trials)).prod(axis=1))
 
     def likely(self, above: float) -> list[Trial]:
         """The members, and all others that are on it in more than that share."""

@@ -55,6 +55,7 @@ class FineTuning(Technique):
         {"quantized", "quantization_aware", "clustered"}
     )
     trains: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
 
     epochs: int = param(5, Integer(1, 100, log=True))
     learning_rate: float = param(1e-3, Real(1e-5, 1e-1, log=True))

@@ -157,6 +157,12 @@ def change(
     return _ratio(mine, its, verdict)
 
 
+def between(study: Study, mine: Measurement, its: Measurement) -> Change:
+    """One quality of two models beside the other, of the same split."""
+    found = difference(mine, its) if paired(mine, its) else _apart(mine, its)
+    return _difference(mine, found, is_share(study, mine.metric))
+
+
 def _proven(study: Study, trial: Trial, certified: bool) -> bool:
     return certified and trial.number in study.certified and 0 in study.certified
 

@@ -12,6 +12,7 @@ from paretune.frontier import SOLID, Frontier
 from paretune.report import _figures as f
 from paretune.report import _words as w
 from paretune.report._costs import costs as costs
+from paretune.report._forecasts import told as forecasts
 from paretune.report._html import facts, row, small, table, text
 from paretune.report.verdict import closest, judged, optimism, pick, tally, ties
 
@@ -175,7 +176,7 @@ def trials(study: Study, found: Frontier) -> str:
     for t in sorted(study.trials, key=lambda t: t.number):
         member = t in found.members
         outcome = "on the frontier" if member else "dominated" if t.ok else t.state
-        tone = "member" if member else "" if t.ok else "bad"
+        tone = "member" if member else "" if t.ok or t.halted else "bad"
         cells = [
             pick_button(t) if t.ok else str(t.number),
             text(w.short(t.steps)),
@@ -240,6 +241,7 @@ def _protocol(study: Study, found: Frontier) -> Iterator[tuple[str, str]]:
     yield "Test split", f"{times_read}; the search never looks at it"
     yield "Optimism gap", text(optimism(study, found.members))
     yield "Smallest difference", text(_smallest(study, found))
+    yield "Latency model", text(forecasts(study))
     yield "Strategy", text(study.strategy.replace("_", " "))
     if found.hypervolume == found.hypervolume:
         interval = found.hypervolume_interval

@@ -22,9 +22,13 @@ from paretune.frontier import SOLID, Frontier, frontier
 from paretune.report import _figures as f
 from paretune.report import _sections as sections
 from paretune.report import _words as w
+from paretune.report._attribution import attribution
 from paretune.report._certified import interval
 from paretune.report._html import asset, scrubbed, text
+from paretune.report._rungs import rungs
+from paretune.report._supernet import inherited
 from paretune.report._trial import article
+from paretune.report._warm import paragraph
 from paretune.report.records import finite
 from paretune.report.verdict import closest, pick, verdict
 
@@ -58,12 +62,17 @@ def page(study: Study, out: TextIO) -> None:
     selected = _selected(study, found)
     articles = "".join(article(study, t, found) for t in shown)
     data = json.dumps(scrubbed(_data(study, found, selected)), allow_nan=False)
+    notes = f"{paragraph(study, found)}{inherited(study)}"
     parts = [
         ("What the search cost", sections.costs(study)),
-        ("Trials", sections.trials(study, found)),
+        ("Trials", f"{notes}{sections.trials(study, found)}"),
         ("How it was measured", sections.protocol(study, found)),
         ("Words", sections.glossary()),
     ]
+    if climbed := rungs(study):
+        parts.insert(1, ("Trainings that were halted", climbed))
+    if learned := attribution(study):
+        parts.insert(0, ("What each technique contributed", learned))
     if shown:
         parts[:0] = [
             ("Frontier", _chart(study)),

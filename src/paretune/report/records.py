@@ -9,10 +9,17 @@ Version 1::
      "budget": the constraints as the user wrote them,
      "hypervolume", "hypervolume_interval": [low, high],
      "reference_point": {metric: value},
-     "trials": {"done", "failed", "stopped", "infeasible"},
+     "trials": {"done", "failed", "stopped", "infeasible", "halted", "foreseen": those
+                of the infeasible that a prediction passed over},
+     "warm_start": null, or {"studies": [name, ...], "trials": [number, ...] taken over
+                   from them, "members": how many of those are on the frontier,
+                   "hypervolume_share": of the hypervolume, what they have alone with
+                   the baseline, "baseline_share": what the baseline has by itself},
      "cost": {"wall_s", "train_s", "measure_s", "overhead_s", ..., "cpu_s", "energy_j",
               "energy_source": "rapl", "nvml", "metered", "estimate" or "none",
-              "co2e_g", "grid": {"intensity": g/kWh, "year", "source", ...} or null}}
+              "co2e_g", "grid": {"intensity": g/kWh, "year", "source", ...} or null},
+     "attribution": {a trial's number as text: what `paretune attribute` found of it;
+                     see `api.attribute`}, only if it was run}
 
     MEMBER: {"id": the trial's number as text,
      "recipe": [{"technique", parameter: value, ...}, ...],
@@ -48,6 +55,7 @@ from paretune.frontier import Frontier, frontier
 from paretune.report._certified import interval, optimism
 from paretune.report._costs import break_even, spent
 from paretune.report._figures import meets, shown
+from paretune.report._warm import warm_start
 from paretune.report.verdict import counts
 
 VERSION = 1
@@ -73,9 +81,20 @@ def records(study: Study) -> dict[str, Any]:
         "hypervolume": finite(found.hypervolume),
         "hypervolume_interval": [finite(interval.low), finite(interval.high)],
         "reference_point": {k: finite(v) for k, v in found.reference.items()},
-        "trials": counts(study),
+        "trials": {
+            **counts(study),
+            "foreseen": sum(t.foreseen for t in study.trials),
+        },
+        "warm_start": plain(warm_start(study, found)),
         "cost": plain(spent(study)),
+        **_attribution(study),
     }
+
+
+def _attribution(study: Study) -> dict[str, Any]:
+    """What `paretune attribute` found, if it was run."""
+    found = {str(n): plain(told) for n, told in sorted(study.attributions.items())}
+    return {"attribution": found} if found else {}
 
 
 def member(study: Study, trial: Trial, found: Frontier) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from paretune.frontier import SOLID, Frontier, frontier
 from paretune.report import _figures as f
 from paretune.report import _words as w
 from paretune.report._costs import sentences
+from paretune.report._warm import sentence as warmed
 from paretune.report._words import short
 from paretune.report.verdict import (
     closest,
@@ -192,5 +193,5 @@ def _sentences(study: Study, found: Frontier) -> tuple[str, list[str]]:
             f"Unstable host: the baseline differs from itself by up to "
             f"{w.percent(study.noise, 1)}; no smaller difference of time is called."
         )
-    lines += [*sentences(study, found), tally(study)]
+    lines += [warmed(study, found), *sentences(study, found), tally(study)]
     return verdict(study, found), [line for line in lines if line]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from paretune.core.budget import Constraint
 from paretune.core.study import Study
-from paretune.core.trial import INFEASIBLE, STOPPED, Trial
+from paretune.core.trial import HALTED, INFEASIBLE, STOPPED, Trial
 from paretune.frontier import Frontier, frontier
 from paretune.report._figures import Change, change, gap, meets, shown, words
 from paretune.report._words import label, limit
@@ -129,13 +129,14 @@ def counts(study: Study) -> dict[str, int]:
         "failed": states["failed"],
         "stopped": states[STOPPED],
         "infeasible": states[INFEASIBLE],
+        "halted": states[HALTED],
     }
 
 
 def tally(study: Study) -> str:
     """The counts in words: "25 trials: 20 done, 3 infeasible, 2 failed"."""
     found = counts(study)
-    order = ("done", "infeasible", "failed", "stopped")
+    order = ("done", "halted", "infeasible", "failed", "stopped")
     said = ", ".join(f"{found[k]} {k}" for k in order if found[k] or k == "done")
     number = len(study.trials)
     return f"{number} trial{'' if number == 1 else 's'}: {said}."

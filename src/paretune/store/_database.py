@@ -21,6 +21,7 @@ from paretune.store._files import (
     read_only,
     storing,
 )
+from paretune.store._migration import migrate
 
 BUSY_S = 30.0
 MOUNTS = Path("/proc/mounts")
@@ -34,11 +35,16 @@ class Database:
 
     Args:
         path: the file.
-        create: make it if it isn't there, and prove that it can be written to.
+        create: make it if it isn't there, bring its tables up to date, and prove that
+            it can be written to.
+
+    Attributes:
+        version: of its tables, which are an older program's until somebody opens it
+            to write.
 
     Raises:
         StoreError: it is missing, damaged, read-only, full, not ours, newer than this
-            program, or on a network file system.
+            program, on a network file system, or older and run by a live search.
     """
 
     def __init__(self, path: Path, create: bool) -> None:
@@ -66,10 +72,13 @@ class Database:
         )
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
-        if not self._is_ours():
+        if (found := self._found()) is None:
             self._create(create)
+            found = _schema.VERSION
+        self.version = found
         if create:
             self._prove_writable()
+            self._bring_up_to_date()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -96,15 +105,23 @@ class Database:
         if found != "ok":
             raise _corrupt(self.path, str(found))
 
-    def _is_ours(self) -> bool:
-        """Whether it has our tables; False if it has none at all."""
+    def current(self, connection: Connection) -> bool:
+        """Whether the tables are this program's own, in a transaction."""
+        if self.version < _schema.VERSION:
+            query = select(_schema.version.c.version)
+            self.version = connection.execute(query).scalar_one()
+        return self.version == _schema.VERSION
+
+    def _found(self) -> int | None:
+        """The version of our tables; None if it has no tables at all."""
         with self.read() as connection:
             names = inspect(connection).get_table_names()
             if not names:
-                return False
+                return None
             if _schema.version.name not in names:
                 raise _foreign(self.path)
-            found = connection.execute(select(_schema.version.c.version)).scalar_one()
+            query = select(_schema.version.c.version)
+            found = int(connection.execute(query).scalar_one())
         if found > _schema.VERSION:
             raise StoreError(
                 "store-newer",
@@ -112,7 +129,7 @@ class Database:
                 f"this program knows {_schema.VERSION}); upgrade paretune, or name "
                 "another --store.",
             )
-        return True
+        return found
 
     def _create(self, create: bool) -> None:
         if not create:
@@ -124,6 +141,14 @@ class Database:
             _schema.metadata.create_all(connection)
             row = _schema.version.insert().values(version=_schema.VERSION)
             connection.execute(row)
+
+    def _bring_up_to_date(self) -> None:
+        if self.version == _schema.VERSION:
+            return
+        with self.write() as connection:
+            if not self.current(connection):  # another process may have been first
+                migrate(connection, self.version)
+        self.version = _schema.VERSION
 
     def _prove_writable(self) -> None:
         self._set_journal_mode()

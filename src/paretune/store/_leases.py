@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from paretune.core.errors import StoreError
 from paretune.store._processes import Process, boot
-from paretune.store._schema import clock, leases
+from paretune.store._schema import clock, leases, studies
 
 Record = Any  # a row: its columns are its attributes
 
@@ -123,6 +123,19 @@ def gone(connection: Connection) -> bool:
     """Whether a holder died without letting go of its lease."""
     rows = connection.execute(select(leases).where(leases.c.owner.is_not(None)))
     return any(_process(row).gone for row in rows)
+
+
+def none_held(connection: Connection) -> None:
+    """Passes if no live search holds a study of the store."""
+    query = select(studies.c.name, leases).join(studies, studies.c.id == leases.c.study)
+    for row in connection.execute(query.where(leases.c.owner.is_not(None))):
+        if not lapsed(connection, row):
+            raise StoreError(
+                "store-busy",
+                f"the store is an older paretune's, and study {row.name!r} is run by "
+                f"{_holder(connection, row)}; wait until it has ended, or stop it, "
+                "and run the same command again.",
+            )
 
 
 def _beat(connection: Connection, seconds: float) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from paretune.core.errors import StoreError
 from paretune.core.measurement import Measurement
-from paretune.core.trial import FAILURES, INFEASIBLE, OK, STOPPED, Trial
+from paretune.core.trial import (
+    FAILURES,
+    HALTED,
+    INFEASIBLE,
+    OK,
+    STOPPED,
+    Trial,
+)
 from paretune.store import _leases
 from paretune.store._schema import RUNNING, certified, leases, readings, trials
 from paretune.store._studies import identify
@@ -21,7 +28,7 @@ from paretune.store._studies import identify
 Record = Any  # a row: its columns are its attributes
 
 _FINAL = re.compile(
-    rf"{OK}|{INFEASIBLE}|{STOPPED}|failed:({'|'.join(FAILURES)})(\([^()]+\))?"
+    rf"{OK}|{INFEASIBLE}|{STOPPED}|{HALTED}|failed:({'|'.join(FAILURES)})(\([^()]+\))?"
 )
 
 
@@ -36,6 +43,7 @@ class Claim:
         steps: its recipe, as JSON steps.
         faults: how often it has brought down what ran it.
         token: of the lease that it was claimed under.
+        halted: the trial as it was halted, where it has been taken up again.
     """
 
     study: str
@@ -44,6 +52,7 @@ class Claim:
     steps: tuple[Mapping[str, Any], ...]
     faults: int
     token: int
+    halted: Trial | None = None
 
 
 def which(study: int, number: int) -> ColumnElement[bool]:
@@ -73,7 +82,7 @@ class Finished:
 
     def read(self, connection: Connection, study: int) -> tuple[Trial, ...]:
         """The study's finished trials, by number."""
-        ended = and_(trials.c.study == study, trials.c.body.is_not(None))
+        ended = and_(trials.c.study == study, trials.c.state != RUNNING)
         query = select(trials.c.number, trials.c.revision).where(ended)
         rows = connection.execute(query.order_by(trials.c.number)).all()
         with self._lock:
@@ -92,6 +101,14 @@ class Finished:
             return tuple(self._known[study, number][1] for number, _ in rows)
 
 
+def latest(connection: Connection, study: int, most: int) -> list[Trial]:
+    """The finished trials with the highest numbers, those first."""
+    ended = and_(trials.c.study == study, trials.c.state != RUNNING)
+    query = select(trials.c.body).where(ended).order_by(trials.c.number.desc())
+    rows = connection.execute(query.limit(most)).scalars()
+    return [Trial.from_json(json.loads(body)) for body in rows]
+
+
 def unfinished(connection: Connection, name: str, *, live: bool) -> tuple[Claim, ...]:
     """Trials under way: those of the live search, or those that nobody runs."""
     study = identify(connection, name)
@@ -107,7 +124,8 @@ def unfinished(connection: Connection, name: str, *, live: bool) -> tuple[Claim,
 
 def claim_of(study: str, row: Record) -> Claim:
     steps = tuple(json.loads(row.steps))
-    return Claim(study, row.number, row.attempt, steps, row.faults, row.token)
+    halted = None if row.body is None else Trial.from_json(json.loads(row.body))
+    return Claim(study, row.number, row.attempt, steps, row.faults, row.token, halted)
 
 
 def finished(trial: Trial) -> dict[str, Any]:
@@ -116,7 +134,8 @@ def finished(trial: Trial) -> dict[str, Any]:
         raise StoreError(
             "store-claim",
             f"trial {trial.number} can't end as {trial.state!r}: {OK}, {INFEASIBLE}, "
-            f"{STOPPED} and failed: with one of {', '.join(FAILURES)} are the ends.",
+            f"{STOPPED}, {HALTED} and failed: with one of {', '.join(FAILURES)} are "
+            "the ends.",
         )
     # A figure that is not finite is kept as it is: a failed trial is data too.
     return {"state": trial.state, "body": json.dumps(trial.to_json())}

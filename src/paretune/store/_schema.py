@@ -8,7 +8,9 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -16,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
-VERSION = 1
+VERSION = 2
 RUNNING = "RUNNING"
 
 metadata = MetaData()
@@ -75,6 +77,36 @@ trials = Table(
     Column("steps", Text, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("body", Text),
+)
+
+# What there is of each state, without a look at the bodies.
+by_state = Index(
+    "trials_by_state",
+    trials.c.study,
+    trials.c.state,
+    trials.c.number,
+    trials.c.revision,
+)
+
+# Of each trial that is ok: the figures that its study's frontier and budget need, as
+# `frontier.record` packs them, and which samples it has right, eight a byte.
+figures = Table(
+    "figures",
+    metadata,
+    Column("study", ForeignKey("studies.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("record", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,  # kept in the order in which it is read
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("study", ForeignKey("studies.id"), primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("samples", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Measurements that better ones took the place of.

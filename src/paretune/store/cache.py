@@ -16,8 +16,8 @@ from typing import Any
 
 from paretune.core.errors import StoreError
 from paretune.core.recipe import canonical
+from paretune.store._ages import Ages
 from paretune.store._files import (
-    digest,
     lock,
     set_aside,
     storing,
@@ -26,6 +26,8 @@ from paretune.store._files import (
     tree,
     workspace,
 )
+from paretune.store._manifest import cost_of, manifest_of, seconds_of
+from paretune.store._needs import Needs, needed
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 MANIFEST, CONTENT = "manifest", "content"
@@ -41,8 +43,10 @@ class Cache:
 
     Args:
         root: the store's folder; made if it isn't there.
-        limit_bytes: what all entries may take; beyond it those go that were used
-            longest ago.
+        limit_bytes: what all entries may take; beyond it those go that are worth the
+            least: by the seconds that they took per byte, and by how long they weren't
+            used (GreedyDual-Size; Cao and Irani, 1997). Those that live searches need
+            stay.
         grace_s: an entry that was used this recently is never removed, since somebody
             may still read it.
 
@@ -71,7 +75,9 @@ class Cache:
         self._entries = folder / "entries"
         self._locks = folder / "locks"
         self._making = folder / "making"
-        self._sizes: dict[tuple[str, int], int] = {}
+        self._needs = folder / "needs"
+        self._ages = Ages(folder / "ages", self._making)
+        self._known: dict[tuple[str, int], tuple[int, float]] = {}
         with storing(folder):
             for part in (self._entries, self._locks, self._making):
                 part.mkdir(parents=True, exist_ok=True)
@@ -102,7 +108,9 @@ class Cache:
             self._discard(entry)
         return None
 
-    def put(self, key: str, fill: Callable[[Path], object]) -> Path:
+    def put(
+        self, key: str, fill: Callable[[Path], object], seconds: float | None = None
+    ) -> Path:
         """Makes an entry and returns the folder with its files.
 
         An entry of that key that is already there, and sound, is kept instead.
@@ -110,6 +118,7 @@ class Cache:
         Args:
             key: as `key` gives it. Hold its `lock`, or it may be computed twice.
             fill: writes files, and folders of files, into the empty folder it gets.
+            seconds: that it took, 0 or more; what took longer per byte stays longer.
 
         Raises:
             StoreError: no space is left; the disk fails; `fill` made a link.
@@ -119,7 +128,7 @@ class Cache:
             content = making / CONTENT
             content.mkdir()
             fill(content)
-            (making / MANIFEST).write_bytes(_manifest(content, key))
+            (making / MANIFEST).write_bytes(manifest_of(content, key, seconds))
             for path, _ in [*tree(making)]:
                 sync(path)
             sync(making)
@@ -151,12 +160,20 @@ class Cache:
         finally:
             _unlock(descriptor)
 
+    def needs(self) -> Needs:
+        """Where this process can tell which entries it will need; close it after."""
+        return Needs(self._needs)
+
+    def has(self, key: str) -> bool:
+        """Whether there is an entry of that key; it is neither verified nor used."""
+        return (self._entry(key) / MANIFEST).exists()
+
     def stats(self) -> dict[str, int]:
         """Entries and bytes on disk; hits and the rest since this object was made."""
         found = self._usage()
         return {
             "entries": len(found),
-            "bytes": sum(size for _, size, _ in found),
+            "bytes": sum(size for _, size, _, _ in found),
             "limit_bytes": int(self.limit_bytes),
             "hits": self.hits,
             "misses": self.misses,
@@ -183,9 +200,9 @@ class Cache:
             if not stat.S_ISDIR((entry / CONTENT).lstat().st_mode):
                 return "the content is no folder"
             manifest = (entry / MANIFEST).read_bytes()
-            if manifest != _manifest(entry / CONTENT, key):
+            if manifest != manifest_of(entry / CONTENT, key, seconds_of(manifest)):
                 return "differs from its manifest"
-        except (OSError, StoreError) as error:
+        except (OSError, StoreError, ValueError) as error:
             return str(error)
         return None
 
@@ -205,59 +222,52 @@ class Cache:
             if not block:
                 return None
 
-    def _usage(self) -> list[tuple[float, int, str]]:
-        """(last use, bytes, key) of each entry, the longest unused first."""
+    def _usage(self) -> list[tuple[float, int, float, str]]:
+        """(last use, bytes, seconds, key) of each entry, the longest unused first."""
         found = []
         for entry in os.scandir(self._entries):
             with suppress(OSError):
                 used = Path(entry.path, MANIFEST).lstat().st_mtime
                 name = (entry.name, entry.inode())
-                if name not in self._sizes:
+                if name not in self._known:
                     files = tree(Path(entry.path))
-                    self._sizes[name] = sum(s.st_size for _, s in files)
-                found.append((used, self._sizes[name], entry.name))
+                    size = sum(s.st_size for _, s in files)
+                    self._known[name] = size, cost_of(Path(entry.path, MANIFEST))
+                found.append((used, *self._known[name], entry.name))
         return sorted(found)
 
     def _evict(self) -> None:
-        """Removes what was used longest ago, until the rest is below the limit."""
+        """Removes what is worth least, until the rest is below the limit.
+
+        The worth of an entry is its seconds per byte, above that of what had gone last
+        when it was used: so what isn't used is outdone in the end, whatever it cost.
+        """
         found = self._usage()
-        total = sum(size for _, size, _ in found)
-        for used, size, key in found:
+        total = sum(size for _, size, _, _ in found)
+        if total <= self.limit_bytes:
+            return
+        kept, now, level = needed(self._needs), time.time(), self._ages.level()
+        ranked = sorted(
+            (level(used) + cost / max(1, size), used, size, key)
+            for used, size, cost, key in found
+        )
+        for worth, used, size, key in ranked:
             if total <= self.limit_bytes:
-                return
+                break
             # A clock that was set back must not make entries young for ever.
-            if abs(time.time() - used) < self.grace_s or not _KEY.fullmatch(key):
+            if abs(now - used) < self.grace_s or not _KEY.fullmatch(key):
                 continue
-            descriptor = self._lock(key, block=False)
+            descriptor = None if key in kept else self._lock(key, block=False)
             if descriptor is None:
                 continue
             with suppress(OSError), workspace(self._making) as away:
                 (self._entries / key).rename(away / key)
                 total -= size
                 self.evicted += 1
+                self._ages.add(now, worth)
                 (self._locks / key).unlink()
             _unlock(descriptor)
-
-
-def _manifest(content: Path, key: str) -> bytes:
-    """What is in the folder, as canonical JSON.
-
-    Raises:
-        StoreError: it holds something that is neither a file nor a folder.
-    """
-    files: dict[str, tuple[int, str] | None] = {}
-    for path, found in tree(content):
-        name = path.relative_to(content).as_posix()
-        if stat.S_ISDIR(found.st_mode):
-            files[name] = None
-        elif stat.S_ISREG(found.st_mode):
-            sha, size = digest(path)
-            files[name] = size, sha
-        else:
-            raise StoreError(
-                "cache-entry", f"{path} is neither a file nor a folder; store a copy."
-            )
-    return canonical({"version": 1, "key": key, "files": files}).encode()
+        self._ages.trim(min(used for used, *_ in found))
 
 
 def _move(making: Path, entry: Path) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Connection, and_, func, select
 
 from paretune.core.errors import StoreError
 from paretune.core.measurement import Measurement
-from paretune.core.trial import Trial
-from paretune.store import _leases
+from paretune.core.trial import HALTED, Trial
+from paretune.store import _figures, _leases
 from paretune.store._database import Database
 from paretune.store._leases import Lease
 from paretune.store._rows import (
@@ -21,6 +22,7 @@ from paretune.store._rows import (
     claim_of,
     find,
     finished,
+    latest,
     one,
     read_at,
     stale,
@@ -36,6 +38,7 @@ from paretune.store._schema import (
     trials,
 )
 from paretune.store._studies import Studies, facts_of, identify, utc
+from paretune.store._view import View
 
 # How often a trial is run again after a fault of its own, and how often it may be
 # claimed whoever was to blame.
@@ -69,6 +72,7 @@ class Trials(Studies):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._finished = Finished()
+        self._axes: dict[int, tuple[str, ...]] = {}
 
     def claim(self, study: str, steps: Steps, lease: Lease) -> Claim:
         """The next number of the study, to run a recipe under.
@@ -150,6 +154,31 @@ class Trials(Studies):
             row = connection.execute(one(found, number)).one()
             return claim_of(study, row) if row.state == RUNNING else None
 
+    def reopen(self, study: str, number: int, lease: Lease) -> Claim:
+        """The right to take up a halted trial again; until it ends it isn't finished.
+
+        What it was halted as stays in the store, and is in the claim.
+
+        Raises:
+            StoreError: the trial isn't halted, or the study is another search's now
+                ("store-stale"); there is no such trial ("trial-not-found").
+        """
+        with self._database.write() as connection:
+            found = identify(connection, study)
+            _leases.held(connection, found, lease)
+            row = find(connection, found, study, number)
+            if row.state != HALTED:
+                raise stale(study, number, f"it is not halted ({row.state})")
+            values = {
+                "token": lease.token,
+                "state": RUNNING,
+                "attempt": row.attempt + 1,
+                "revision": row.revision + 1,
+            }
+            update = trials.update().where(which(found, number))
+            connection.execute(update.values(**values))
+            return claim_of(study, connection.execute(one(found, number)).one())
+
     def finish(self, claim: Claim, trial: Trial) -> None:
         """Ends a trial: once this has returned it counts, for good.
 
@@ -177,6 +206,8 @@ class Trials(Studies):
             if token == claim.token:
                 update = trials.update().where(mine).values(**values)
                 if connection.execute(update).rowcount == 1:
+                    metrics = self._metrics(connection, study)
+                    _figures.write(connection, study, [trial], metrics)
                     return
             row = find(connection, study, claim.study, claim.number)
             if (row.attempt, row.body) != (claim.attempt, values["body"]):
@@ -194,7 +225,7 @@ class Trials(Studies):
         with self._database.write() as connection:
             found = identify(connection, study)
             row = find(connection, found, study, number)
-            if row.body is None:
+            if row.state == RUNNING:
                 raise stale(study, number, "it has not ended yet")
             record = json.loads(row.body)
             for metric, measurement in measurements.items():
@@ -207,6 +238,9 @@ class Trials(Studies):
             values = {"body": json.dumps(record), "revision": row.revision + 1}
             update = trials.update().where(which(found, number))
             connection.execute(update.values(**values))
+            if metrics := self._metrics(connection, found):
+                trial = Trial.from_json(record)
+                _figures.rewrite(connection, found, trial, metrics)
 
     def replaced(self, study: str, number: int) -> tuple[Measurement, ...]:
         """The figures of a trial that `amend` has replaced, oldest first."""
@@ -222,6 +256,36 @@ class Trials(Studies):
         """The finished trials, by number."""
         with self._database.read() as connection:
             return self._finished.read(connection, identify(connection, study))
+
+    def trial(self, study: str, number: int) -> Trial:
+        """One finished trial.
+
+        Raises:
+            StoreError: there is no such trial, or it hasn't ended.
+        """
+        with self._database.read() as connection:
+            row = find(connection, identify(connection, study), study, number)
+        if row.state == RUNNING:
+            raise stale(study, number, "it has not ended yet")
+        return Trial.from_json(json.loads(row.body))
+
+    def latest(self, most: int, **spec: Any) -> tuple[Trial, ...]:
+        """Finished trials of the studies that were begun with this, the newest first.
+
+        Args:
+            most: how many, whatever the store holds; the newest studies come first.
+            spec: what is wanted of a study's spec, such as its fingerprint.
+        """
+        found: list[Trial] = []
+        with self._database.read() as connection:
+            query = select(studies.c.id, studies.c.spec).order_by(studies.c.id.desc())
+            for study, text in connection.execute(query):
+                if len(found) >= most:
+                    break
+                told = json.loads(text)
+                if all(told.get(key) == value for key, value in spec.items()):
+                    found += latest(connection, study, most - len(found))
+        return tuple(found)
 
     def running(self, study: str) -> tuple[Claim, ...]:
         """The trials that the study's live search has under way, by number."""
@@ -277,6 +341,25 @@ class Trials(Studies):
         """When the test split was read, in UTC, oldest first."""
         with self._database.read() as connection:
             return read_at(connection, identify(connection, study))
+
+    @contextmanager
+    def view(self, study: str) -> Iterator[View]:
+        """A study at one moment, of which only what is asked for is read.
+
+        Quicker than `snapshot` where there are many trials. Nobody can write to the
+        store meanwhile.
+        """
+        with self._database.read() as connection:
+            found = identify(connection, study)
+            yield View(connection, found, self._metrics(connection, found))
+
+    def _metrics(self, connection: Connection, study: int) -> tuple[str, ...]:
+        """Whose figures are kept as numbers; none in an older program's tables."""
+        if not self._database.current(connection):
+            return ()
+        if study not in self._axes:
+            self._axes[study] = _figures.axes_of(connection, study)
+        return self._axes[study]
 
     def snapshot(self, name: str) -> dict[str, Any]:
         """All of a study as it is at one moment, for `core.study.Study`.

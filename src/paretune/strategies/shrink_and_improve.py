@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from paretune.automation.nsga2 import NSGA2
-from paretune.automation.random_search import RandomSearch
+from paretune.automation.samplers.nsga2 import NSGA2
+from paretune.automation.samplers.random_search import RandomSearch
+from paretune.automation.subnet import Subnet
+from paretune.automation.supernet import SHARES, Supernet
 from paretune.compression.post_training_quantization import PostTrainingQuantization
 from paretune.compression.structured_pruning import StructuredPruning
 from paretune.core.budget import FOOTPRINT
@@ -27,8 +29,9 @@ from paretune.learning.fine_tuning import FineTuning
 # them, and a finer step is smaller than the noise of training.
 RATIOS = tuple(round(0.05 * n, 2) for n in range(2, 19))
 LADDER = (0.5, 0.3, 0.7, 0.85, 0.6, 0.8)
+WIDTHS = (0.5, 0.75, 0.375, 0.25, 0.625)
 ATTEMPTS = 25  # of each sampler
-_PRUNING = StructuredPruning.name()
+_PRUNING, _SUBNET = StructuredPruning.name(), Subnet.name()
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,9 @@ class ShrinkAndImprove(Strategy):
     Attributes:
         sampler: chooses among recipes and their parameters after the ladder.
         epochs: of the usual training; the search also tries half as many.
+        supernet: whether narrower nets are also taken out of one supernet, which is
+            trained once for so many epochs: each of them then trains on for a fifth of
+            that. The ladder climbs on those in place of pruned ones.
 
     Example:
         >>> from paretune.core.strategy import Objective
@@ -54,6 +60,7 @@ class ShrinkAndImprove(Strategy):
 
     sampler: Sampler = field(default_factory=NSGA2)
     epochs: int = 5
+    supernet: bool = False
 
     def recipes(self) -> tuple[Recipe, ...]:
         """The free recipes that this strategy searches over."""
@@ -69,9 +76,16 @@ class ShrinkAndImprove(Strategy):
             scheme="static_int8", calibration=_any(("minmax", "percentile", "entropy"))
         )
         other = PostTrainingQuantization(scheme=_any(("dynamic_int8", "float16")))
+        net, short = self._net()
+        cut = Subnet(early=_any(SHARES), middle=_any(SHARES), late=_any(SHARES))
+        inside: tuple[tuple[Technique, ...], ...] = (
+            (net, cut, short, static),
+            (net, cut, short, other),
+        )
         return tuple(
             Recipe(steps)
             for steps in (
+                *(inside if self.supernet else ()),
                 (prune, distil, static),
                 (prune, distil, other),
                 (prune, tune, static),
@@ -110,12 +124,23 @@ class ShrinkAndImprove(Strategy):
         yield Recipe((dynamic,))
         bits = dynamic if _better(history, dynamic, static) else static
         low, high = _window(history, bits)
-        for ratio in LADDER:
+        net, short = self._net()
+        for width in WIDTHS if self.supernet else ():
+            if low < 1 - width < high:
+                yield Recipe((net, Subnet(width, width, width), short, bits))
+        for ratio in () if self.supernet else LADDER:
             if low < ratio < high:
                 yield Recipe((StructuredPruning(ratio=ratio), distil, bits))
         for ratio in _halving(low, high):
             yield Recipe((StructuredPruning(ratio=ratio), distil, bits))
         yield Recipe((half,))
+
+    def _net(self) -> tuple[Supernet, Distillation]:
+        """The supernet that all subnets come out of, and what follows each of them."""
+        return (
+            Supernet(epochs=self.epochs),
+            Distillation(epochs=max(1, self.epochs // 5)),
+        )
 
 
 def _halving(low: float, high: float) -> list[float]:
@@ -172,6 +197,16 @@ def _tried(history: History, technique: Technique) -> Trial | None:
     return next((t for t in history.trials if tuple(t.steps) == steps), None)
 
 
+def _removed(step: Mapping[str, Any]) -> float | None:
+    """The share of channels that a step removes, if it is the same in all layers."""
+    if step["technique"] == _PRUNING:
+        return float(step["ratio"])
+    if step["technique"] != _SUBNET:
+        return None
+    widths = {step["early"], step["middle"], step["late"]}
+    return 1 - float(widths.pop()) if len(widths) == 1 else None
+
+
 def _window(history: History, last: Technique) -> tuple[float, float]:
     """(the highest ratio that left too big a model, the lowest that hurt too much).
 
@@ -182,9 +217,11 @@ def _window(history: History, last: Technique) -> tuple[float, float]:
     if base is None:
         return low, high
     for trial in history.trials:
-        ratios = [s["ratio"] for s in trial.steps if s["technique"] == _PRUNING]
+        ratios = [r for s in trial.steps if (r := _removed(s)) is not None]
         if len(ratios) != 1 or dict(trial.steps[-1]) != last.to_json():
             continue
+        if trial.foreseen:
+            low = max(low, ratios[0])
         for constraint in history.budget.broken(trial.values, base.values):
             if constraint.metric in FOOTPRINT:
                 low = max(low, ratios[0])

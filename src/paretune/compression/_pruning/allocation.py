@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from paretune.compression._pruning.plan import Axis, Units
+from paretune.infrastructure.formats._units import Axis, Units
 
 # How much dearer than the block that should go next others may be that fit better.
 SLACK = 2.0

@@ -17,7 +17,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretune.compression._pruning.allocation import Cost
-from paretune.compression._pruning.channels import Conv, is_depthwise
 from paretune.core.candidate import Artifact, Candidate
 from paretune.core.target import OperatorTime, Target
 from paretune.core.task import as_arrays
@@ -25,6 +24,7 @@ from paretune.core.technique import Run
 from paretune.infrastructure.formats import _parts
 from paretune.infrastructure.formats import onnx as onnx_format
 from paretune.infrastructure.formats import torch as torch_format
+from paretune.infrastructure.formats._channels import Conv, is_depthwise
 from paretune.infrastructure.runtimes.onnxruntime import OnnxRuntime
 
 ROUNDS = 2  # profiles, of which the shortest time of an operator counts
@@ -155,7 +155,7 @@ def _shared(
 
 
 def _attends(module: nn.Module) -> bool:
-    from paretune.compression._pruning.attention import HEADS
+    from paretune.infrastructure.formats._heads import HEADS
 
     return any(type(vars(module).get(name)) is int for name in HEADS)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from paretune.compression._pruning.allocation import Cost, allocate, total
-from paretune.compression._pruning.dependency import Pruner
-from paretune.compression._pruning.plan import Units, normal, plan
-from paretune.compression._pruning.saliency import saliency
 from paretune.core.errors import UnsupportedError
 from paretune.core.technique import Run
+from paretune.infrastructure.formats._dependency import Pruner
+from paretune.infrastructure.formats._saliency import saliency
+from paretune.infrastructure.formats._units import Units, normal, plan
 
 WORDS = {"macs": "MACs", "latency": "modelled time"}
 

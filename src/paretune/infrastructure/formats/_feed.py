@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -66,12 +67,30 @@ class Feed:
         self._sow(0)
         return tuple(map(self._length, self.splits))
 
-    def batches(self, number: int, augment: bool = True) -> Iterator[Batch]:
-        """Pass `number`, from 0."""
+    def batches(
+        self,
+        number: int,
+        augment: bool = True,
+        skip: int = 0,
+        skipped: Callable[[], None] | None = None,
+    ) -> Iterator[Batch]:
+        """Pass `number`, from 0.
+
+        Args:
+            number: of the pass.
+            augment: whether by the task.
+            skip: batches at the beginning that are left out.
+            skipped: called after those, to put random generators where they were then.
+                A loader that shuffles when its pass begins goes on as it would have.
+        """
         lengths = self.lengths
         self._sow(number)
-        passes = [self._pass(split) for split in self.splits]
-        for inputs, targets in alternate(passes, lengths):
+        found = alternate([self._pass(split) for split in self.splits], lengths)
+        for _ in itertools.islice(found, skip):
+            pass
+        if skipped is not None:
+            skipped()
+        for inputs, targets in found:
             yield self.task.augment(inputs, targets) if augment else (inputs, targets)
 
     def _sow(self, number: int) -> None:

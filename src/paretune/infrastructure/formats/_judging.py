@@ -51,6 +51,16 @@ def settle(model: nn.Module, mode: Mode, feed: Feed, run: Run) -> None:
         norm.eval()
 
 
+def resettle(model: nn.Module, run: Run) -> None:
+    """`settle` for a model that isn't under training, on the train split.
+
+    Args:
+        model: changed in place.
+        run: the task, seed and threads.
+    """
+    settle(model, Mode(), Feed(run.task, run.seed, least=2), run)
+
+
 @torch.no_grad()
 def quality(model: nn.Module, mode: Mode, run: Run) -> float:
     """The task's first metric on the validation split, turned so that higher is better.

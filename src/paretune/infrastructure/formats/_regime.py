@@ -127,6 +127,11 @@ class Average:
         module: nn.Module = self._mean.module
         return module
 
+    @property
+    def whole(self) -> nn.Module:
+        """All that the mean goes on from."""
+        return self._mean
+
     def update(self, model: nn.Module, done: int) -> None:
         """Takes the weights in, after so many steps."""
         if done <= self._start:

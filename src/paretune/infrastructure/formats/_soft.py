@@ -174,6 +174,20 @@ def named(structure: Any) -> dict[Any, torch.Tensor]:
     return {0: structure}
 
 
+def detached(structure: Any) -> Any:
+    """The same tensors, without a way back for gradients.
+
+    Example:
+        >>> detached((torch.ones(1, requires_grad=True),))[0].requires_grad
+        False
+    """
+    if isinstance(structure, Mapping):
+        return {key: detached(value) for key, value in structure.items()}
+    if isinstance(structure, tuple | list):
+        return tuple(map(detached, structure))
+    return structure.detach()
+
+
 def _distance(
     student: torch.Tensor,
     teacher: torch.Tensor,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -14,24 +13,15 @@ from torch import nn
 from paretune.core.errors import MeasurementError
 from paretune.core.technique import Run
 from paretune.infrastructure.formats._feed import Batch, Feed, samples, sensible
-from paretune.infrastructure.formats._judging import NORMS, quality, settle
+from paretune.infrastructure.formats._judging import NORMS
+from paretune.infrastructure.formats._loop import AfterStep, Training
 from paretune.infrastructure.formats._modes import Forward, Mode, fastest
-from paretune.infrastructure.formats._regime import (
-    Average,
-    Plan,
-    Regime,
-    climb,
-    descend,
-)
-from paretune.infrastructure.formats._zeros import Zeros, hold, restore, zeros
+from paretune.infrastructure.formats._regime import Plan, Regime
+from paretune.infrastructure.formats._zeros import zeros
 from paretune.infrastructure.formats.torch import clone
 
 LossOf = Callable[[Forward, Any, Any], torch.Tensor]
-AfterStep = Callable[[nn.Module, int, int], None]
 Precision = Literal["auto", "float32"]
-
-_CHECK_EVERY = 16  # steps
-_SECOND_MOMENTUM = 0.999  # of AdamW, as ever
 
 
 def fit(
@@ -50,6 +40,11 @@ def fit(
     what: str = "training",
 ) -> nn.Module:
     """A copy of `model` trained on the task's "train" split, in evaluation mode.
+
+    What `run.fidelity` says is done of it. Where that pauses the training, its state is
+    left, and what is returned is a model to judge it by: a mean of the last weights,
+    since the rate is still high. A loader must shuffle when its pass begins, or what
+    follows a pause within an epoch differs from what would have come.
 
     AdamW with decoupled weight decay on matrices only; by default, the learning rate
     rises over the first 5 % of the steps and then falls along half a cosine to 0, and
@@ -97,7 +92,7 @@ def fit(
             lambda m, s: _attempt(m, s, loss_of, first),
             bf16=precision == "auto",
         )
-        trained = _Training(
+        trained = Training(
             mode.prepare(student),
             mode,
             lambda x, y: loss_of(lambda inputs: mode.call(student, inputs), x, y),
@@ -135,101 +130,6 @@ def _feed(
 def _attempt(mode: Mode, model: nn.Module, loss_of: LossOf, batch: Any) -> None:
     loss = loss_of(lambda inputs: mode.call(model, inputs), *batch)
     torch.autograd.backward(loss)
-
-
-@dataclass(frozen=True)
-class _Training:
-    model: nn.Module
-    mode: Mode
-    loss_on: Callable[[Any, Any], torch.Tensor]
-    run: Run
-    feed: Feed
-    regime: Regime
-    plan: Plan
-    optimizer: torch.optim.Optimizer
-    parameters: list[nn.Parameter]
-    sparse: Zeros
-    clip: float
-    after_step: AfterStep | None
-    what: str
-
-    def through(self, epochs: int) -> nn.Module:
-        """The model whose weights count, after all epochs or fewer."""
-        average = None
-        if self.regime.average != "none":
-            average = Average(self.regime.average, self.model, self.plan.steps)
-        step, since = 0, 0
-        best: nn.Module | None = None
-        highest = -math.inf
-        for epoch in range(epochs):
-            step = self._pass(epoch, step, average)
-            if not self.regime.patience:
-                continue
-            judged = self._finished(average, copied=True)
-            reached = quality(judged, self.mode, self.run)
-            since += 1
-            if reached > highest:
-                best, highest, since = judged, reached, 0
-            if since >= self.regime.patience:
-                break
-        self.run.progress(self.what, 1.0)
-        return self._finished(average) if best is None else best
-
-    def _finished(self, average: Average | None, copied: bool = False) -> nn.Module:
-        model = self.model if average is None else average.model
-        model = clone(model) if copied else model.eval()
-        settle(model, self.mode, self.feed, self.run)
-        return model
-
-    def _pass(self, epoch: int, step: int, average: Average | None) -> int:
-        """The number of steps done after one more epoch."""
-        self.model.train()
-        unchecked = torch.zeros(())
-        total = self.plan.steps
-        for inputs, targets in self.feed.batches(epoch):
-            self.run.give_way()
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.plan.rate(step)
-                group["betas"] = (self.plan.momentum(step), _SECOND_MOMENTUM)
-            loss = self._gradient(inputs, targets)
-            if self.regime.sharpness:
-                hold(self.sparse)
-                moved = climb(self.parameters, self.regime.sharpness)
-                loss = self._gradient(inputs, targets)
-                descend(moved)
-            hold(self.sparse)
-            nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
-            self.optimizer.step()
-            step += 1
-            if self.after_step is not None:
-                with torch.no_grad():
-                    self.after_step(self.model, step, total)
-            restore(self.sparse)
-            if average is not None:
-                average.update(self.model, step)
-            unchecked = unchecked + loss
-            if step % _CHECK_EVERY == 0:
-                unchecked = self._checked(unchecked, step)
-                self.run.progress(self.what, min(step / total, 1.0))
-        self._checked(unchecked, step)
-        return step
-
-    def _gradient(self, inputs: Any, targets: Any) -> torch.Tensor:
-        loss = self.loss_on(inputs, targets)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        return loss.detach()
-
-    def _checked(self, losses: torch.Tensor, step: int) -> torch.Tensor:
-        """A new sum to add losses to: one that isn't finite would stay so."""
-        if not math.isfinite(float(losses)):
-            raise MeasurementError(
-                "nan",
-                f"the loss is {float(losses)} within {step} steps of {self.what}; a "
-                "loss must stay finite: try a learning rate below "
-                f"{self.plan.highest:g}.",
-            )
-        return torch.zeros(())
 
 
 def _check_weights(model: nn.Module) -> None:
