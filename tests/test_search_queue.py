@@ -89,7 +89,7 @@ def test_what_waits_when_the_time_is_up_is_never_begun(tmp_path):
         tmp_path,
         strategy,
         [Slow(tmp_path), Slow(tmp_path)],
-        seconds=1.0,
+        seconds=0.6,
         on_event=lambda kind, facts: said.append(facts.get("what", "")),
     )
     study = limited.run()

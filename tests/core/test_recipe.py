@@ -34,7 +34,10 @@ def test_prefixes_grow_by_a_step_and_have_digests_of_their_own(names):
     prefixes = recipe.prefixes()
     assert [len(p.steps) for p in prefixes] == list(range(len(names) + 1))
     assert len({p.digest for p in prefixes}) == len(prefixes)
-    assert not recipe.structure().trains
+    # A step that trains may leave a stand-in of itself that doesn't.
+    assert all(
+        s.to_json().get("epochs", 0) == 0 for s in recipe.structure().steps if s.trains
+    )
 
 
 def test_the_order_is_proved_without_a_model():
