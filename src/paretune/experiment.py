@@ -18,9 +18,8 @@ from paretune.core.recipe import Recipe
 from paretune.core.technique import Over
 from paretune.core.trial import HALTED, INFEASIBLE, OK, Trial
 from paretune.core.worker import Worker
-from paretune.engine.forecasts import METRIC, Forecasts
+from paretune.engine.forecasts import Forecasts
 from paretune.ledger import Ledger
-from paretune.report._words import digits, scale
 
 SCREENED = 0.10  # a screened latency is not trusted closer than this to a limit
 STEADY = 0.01  # what a host's clock may differ by without a word
@@ -194,27 +193,14 @@ class Experiment:
 
     def _foreseen(self, worker: Worker, structure: Recipe) -> str:
         """Why it isn't worth an export; empty if it may be, or nothing is known."""
-        named = [c for c in self.budget.constraints if c.metric == METRIC]
-        limits = Budget(tuple(c for c in named if c.operator == "<="))
-        if self.baseline is None or METRIC not in self.baseline.measurements:
+        known, base = self.forecasts, self.baseline
+        if not self.predict or known is None or base is None:
             return ""
-        if not (limits.constraints and self.predict and self.forecasts):
-            return ""
-        if structure.digest in self._known or not self.forecasts.ready:
+        if structure.digest in self._known or not known.decides(self.budget, base):
             return ""
         arguments = {"steps": structure.to_json(), "fingerprint": self.fingerprint}
         told = self.do(worker, "sketch", arguments)
-        forecast = self.forecasts.ask(
-            told["layers"], told["group"], self.baseline.measurements[METRIC].value
-        )
-        least = forecast.low * (1 - SCREENED)  # a screening would be trusted no more
-        missed = limits.broken({METRIC: least}, self.baseline.values)
-        if not missed:
-            return ""
-        return (
-            f"predicted to miss {', '.join(c.text for c in missed)}: "
-            f"{_time(forecast.value)}, at least {_time(forecast.low)}"
-        )
+        return known.missed(told, self.budget, base, SCREENED)
 
     def _measured(self, worker: Worker, structure: Recipe) -> Figures:
         told = self._realise(worker, structure, judge=False)
@@ -322,12 +308,6 @@ def _hopeful(figure: Measurement) -> float:
         return figure.value
     sign = -1.0 if figure.better == "lower" else 1.0
     return figure.value * (1 + sign * SCREENED)
-
-
-def _time(seconds: float) -> str:
-    """Such as "812 µs"."""
-    size, unit = scale(seconds, "s")
-    return f"{digits(seconds / size)} {unit}"
 
 
 def _figures(told: Mapping[str, Any]) -> Figures:

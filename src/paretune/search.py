@@ -13,11 +13,10 @@ a fixed list waits, so that what its recipes share is known from the beginning.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -32,23 +31,19 @@ from paretune.core.errors import (
 from paretune.core.limits import Limits
 from paretune.core.recipe import Recipe
 from paretune.core.strategy import Scheduler, Strategy
-from paretune.core.study import NOISY, UNSTABLE, Study
+from paretune.core.study import Study
 from paretune.core.trial import STOPPED, Trial
 from paretune.core.worker import Worker, WorkFailed
 from paretune.course import Course
 from paretune.engine.queue import Queue
-from paretune.experiment import DRIFTED, Experiment
-from paretune.frontier import frontier
+from paretune.experiment import Experiment
+from paretune.settling import POSSIBLE, Event, Settling
 from paretune.store.trials import Claim
 
-POSSIBLE = 0.05  # P(on frontier) above which a trial is measured in full
-ROUNDS = 3  # of settling: a full measurement can bring a new member to light
 BEAT_S = 8.0
 AHEAD = 2  # proposals a worker, of a strategy that adapts
 LISTED = 256  # proposals of one that doesn't
 WAIT_S = 0.5  # until it is looked again whether a trial can be promoted
-
-Event = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass
@@ -98,7 +93,8 @@ class Search:
                 if trial.halted:
                     self.queue.hold(trial, catalog.recipe(trial.steps))
             self._explore()
-            self._settle()
+            if not self._stop.is_set() and not self.experiment.quick:
+                self._settling.run(self._stop.is_set)
         finally:
             self.stop()
             beat.join()
@@ -163,24 +159,8 @@ class Search:
         self.experiment.baseline = base
         for trial in course.finished.values():
             self.experiment.remember(trial, catalog.recipe(trial.steps))
-        self._note_noise(base)
+        self._settling.noise(base)
         self.experiment.budget.check(base.values)
-
-    def _note_noise(self, base: Trial) -> None:
-        """How much this host differs from itself: the baseline was timed so."""
-        timed = base.measurements["latency_p50"]
-        if "screening" not in timed.flags:
-            self.course.note("noise", timed.floor)
-            if timed.floor > NOISY:
-                how = "unstable host" if timed.floor > UNSTABLE else "noisy host"
-                self.on_event(
-                    "warning",
-                    {
-                        "what": f"[host-unstable] {how}: the same model differs from "
-                        f"itself by {100 * timed.floor:.1f} %. Differences of time "
-                        "below that will not be called; close what else runs here."
-                    },
-                )
 
     def _explore(self) -> None:
         with ThreadPoolExecutor(len(self.workers)) as pool:
@@ -337,52 +317,12 @@ class Search:
             worker, number, recipe, rungs, claim.halted, scheduler.over
         )
 
-    def _settle(self) -> None:
-        """The full protocol for all that may be on the frontier, until that holds."""
-        for _ in range(0 if self.experiment.quick else ROUNDS):
-            study = self.course.study()
-            likely = frontier(study).likely(POSSIBLE)
-            if study.baseline and study.baseline not in likely:
-                likely.append(study.baseline)
-            unsure = [t for t in likely if _unsure(t)]
-            unsure = [t for t in unsure if t.number not in self.course.lost]
-            drifted = any(DRIFTED in _flags(t) for t in unsure)
-            if drifted and study.baseline and study.baseline not in unsure:
-                unsure.append(study.baseline)  # what it was is no measure any more
-            if not unsure or self._stop.is_set():
-                return
-            self._tell(f"measuring {len(unsure)} artifacts in full")
-            # One may bring the others down with it: then each by itself.
-            if not self._in_full(unsure):
-                for trial in unsure:
-                    if not self._in_full([trial]):
-                        self.course.lost.add(trial.number)
-
-    def _in_full(self, trials: Sequence[Trial]) -> bool:
-        """Whether these could be measured by the full protocol."""
-        try:
-            full = self.experiment.in_full(self.workers[0], trials)
-        except (WorkFailed, StoreError) as failed:
-            self.on_event("warning", {"what": failed.message})
-            return False
-        for trial, figures in zip(trials, full, strict=True):
-            amended = self.course.amend(trial, figures)
-            if trial.number == 0:
-                self.experiment.baseline = amended
-                self._note_noise(amended)
-        return True
+    @property
+    def _settling(self) -> Settling:
+        return Settling(self.course, self.experiment, self.workers[0], self.on_event)
 
     def _tell(self, what: str) -> None:
         self.on_event("phase", {"what": what})
-
-
-def _unsure(trial: Trial) -> bool:
-    """Whether it is to be measured in full, again if the host was another then."""
-    return not _flags(trial).isdisjoint(("screening", DRIFTED))
-
-
-def _flags(trial: Trial) -> set[str]:
-    return {flag for m in trial.measurements.values() for flag in m.flags}
 
 
 def _failed(number: int, recipe: Recipe, state: str, why: str) -> Trial:

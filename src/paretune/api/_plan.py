@@ -18,7 +18,7 @@ from paretune.engine import agenda
 from paretune.engine import plan as planning
 from paretune.engine.path import keys_of
 from paretune.options import Options, Progress, crew_of, slots, unheard
-from paretune.search import Event
+from paretune.settling import Event
 from paretune.store.cache import Cache
 from paretune.store.trials import Trials
 

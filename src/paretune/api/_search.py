@@ -39,7 +39,8 @@ from paretune.options import (
     slots,
     unheard,
 )
-from paretune.search import Event, Search
+from paretune.search import Search
+from paretune.settling import Event
 from paretune.store.artifacts import Artifacts
 from paretune.store.cache import Cache
 from paretune.store.latencies import Latencies

@@ -52,6 +52,42 @@ ScenarioOption = Annotated[
         "once.",
     ),
 ]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option("--budget", help="Time for the whole study: 90s, 10m, 1h."),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option("--study", help="Its name; one that exists is resumed."),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="How far each trial trains: full_length, successive_halving or "
+        "hyperband, which halt most at a share of it [default: full_length].",
+    ),
+]
+WarmOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--warm-start",
+        metavar="STUDY",
+        help="Try first what was best in this earlier study, of any task; may be "
+        "repeated.",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Worker processes [default: cores]."),
+]
+TimeoutOption = Annotated[
+    str,
+    typer.Option("--timeout", help="Time for one operation of a worker: 30m, 2h."),
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Seeds everything random.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

@@ -19,28 +19,18 @@ def command(
             "'latency_p50<=5ms, size<=200kB, accuracy>=baseline-1pt'."
         ),
     ] = "",
-    budget: Annotated[
-        str | None, typer.Option(help="Time for the whole study: 90s, 10m, 1h.")
-    ] = None,
+    budget: o.BudgetOption = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials for the whole study.")
     ] = None,
-    study: Annotated[
-        str | None, typer.Option(help="Its name; one that exists is resumed.")
-    ] = None,
+    study: o.NameOption = None,
     store: o.StoreOption = None,
     data: o.DataOption = None,
     strategy: Annotated[str, typer.Option(help="Who shapes recipes.")] = (
         "shrink_and_improve"
     ),
     sampler: Annotated[str, typer.Option(help="Who fills in their values.")] = "tpe",
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="How far each trial trains: full_length, successive_halving or "
-            "hyperband, which halt most at a share of it [default: full_length]."
-        ),
-    ] = None,
+    scheduler: o.SchedulerOption = None,
     curves: Annotated[
         bool,
         typer.Option(
@@ -66,9 +56,7 @@ def command(
     threads: o.ThreadsOption = 1,
     batch: o.BatchOption = 1,
     scenario: o.ScenarioOption = "single_stream",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes [default: cores].")
-    ] = None,
+    workers: o.WorkersOption = None,
     supernet: Annotated[
         bool,
         typer.Option(
@@ -80,22 +68,12 @@ def command(
         Path | None,
         typer.Option(help="Run exactly the recipes of this YAML file."),
     ] = None,
-    warm_start: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--warm-start",
-            metavar="STUDY",
-            help="Try first what was best in this earlier study, of any task; may be "
-            "repeated.",
-        ),
-    ] = None,
+    warm_start: o.WarmOption = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A first look: fewer launches are timed.")
     ] = False,
-    timeout: Annotated[
-        str, typer.Option(help="Time for one operation of a worker: 30m, 2h.")
-    ] = "1h",
-    seed: Annotated[int, typer.Option(min=0, help="Seeds everything random.")] = 0,
+    timeout: o.TimeoutOption = "1h",
+    seed: o.SeedOption = 0,
     estimate_energy: o.EstimateOption = False,
     grid: o.GridOption = None,
     json: o.JsonOption = False,

@@ -13,11 +13,9 @@ from paretune.cli import _options as o
 def command(
     task: o.TaskArgument,
     recipes: Annotated[Path, typer.Option(help="A YAML file with a list of recipes.")],
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes [default: cores].")
-    ] = None,
+    workers: o.WorkersOption = None,
     runtime: o.RuntimeOption = "onnxruntime",
-    seed: Annotated[int, typer.Option(min=0, help="Seeds everything random.")] = 0,
+    seed: o.SeedOption = 0,
     store: o.StoreOption = None,
     data: o.DataOption = None,
     json: o.JsonOption = False,

@@ -22,9 +22,7 @@ def command(
         int | None,
         typer.Option(min=1, help="Epochs of every training [default: by --budget]."),
     ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Time for the whole study: 90s, 10m, 1h.")
-    ] = None,
+    budget: o.BudgetOption = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Settings to try [default: 20].")
     ] = None,
@@ -35,33 +33,14 @@ def command(
             "regularized_evolution, nsga2 or random_search."
         ),
     ] = "tpe",
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="How far each training goes: full_length, successive_halving or "
-            "hyperband [default: full_length]."
-        ),
-    ] = None,
-    study: Annotated[
-        str | None, typer.Option(help="Its name; one that exists is resumed.")
-    ] = None,
+    scheduler: o.SchedulerOption = None,
+    study: o.NameOption = None,
     store: o.StoreOption = None,
     data: o.DataOption = None,
-    warm_start: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--warm-start",
-            metavar="STUDY",
-            help="Try first what was best in this earlier study; may be repeated.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes [default: cores].")
-    ] = None,
-    timeout: Annotated[
-        str, typer.Option(help="Time for one operation of a worker: 30m, 2h.")
-    ] = "1h",
-    seed: Annotated[int, typer.Option(min=0, help="Seeds everything random.")] = 0,
+    warm_start: o.WarmOption = None,
+    workers: o.WorkersOption = None,
+    timeout: o.TimeoutOption = "1h",
+    seed: o.SeedOption = 0,
     save: Annotated[
         Path | None,
         typer.Option(help="Write the best setting as a recipe, such as recipe.yaml."),

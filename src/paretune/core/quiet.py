@@ -10,8 +10,10 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.core.errors import StoreError
@@ -91,3 +93,28 @@ class Quiet:
             f"({error.strerror}), such as when another user has made it; remove it, or "
             "set TMPDIR to a folder of your own.",
         )
+
+
+@dataclass
+class Waits:
+    """Gives way to measurements, and counts the seconds that it took.
+
+    Example:
+        >>> waits = Waits(lambda: None)
+        >>> waits()
+        >>> waits.apart({"train_s": 0.0})["train_s"]
+        0.0
+    """
+
+    give_way: Callable[[], None]
+    seconds: float = 0.0
+
+    def __call__(self) -> None:
+        begin = time.monotonic()
+        self.give_way()
+        self.seconds += time.monotonic() - begin
+
+    def apart(self, cost: Mapping[str, float]) -> dict[str, float]:
+        """The cost, with what was waited told apart from "train_s"."""
+        train_s = max(0.0, cost["train_s"] - self.seconds)
+        return {**cost, "train_s": train_s, "wait_s": self.seconds}

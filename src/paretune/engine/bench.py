@@ -7,34 +7,27 @@ machine.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from paretune import catalog
-from paretune.core.candidate import Artifact
-from paretune.core.quiet import Quiet
-from paretune.core.task import as_arrays
+from paretune.core.quiet import Quiet, Waits
 from paretune.core.technique import Over, Run
 from paretune.core.trial import Trial
 from paretune.engine import launches, pace, preflight
 from paretune.engine.comparison import side_by_side
 from paretune.engine.environment import environment
 from paretune.engine.explain import Explainer
+from paretune.engine.exporting import agreement, written
 from paretune.engine.kinds import kinds
-from paretune.engine.path import formats
-from paretune.engine.realise import Prefixes, Realised
+from paretune.engine.realise import Prefixes
 from paretune.engine.site import Site
-from paretune.engine.sketch import Waits, sketch, torch_part
-from paretune.measurement import _parity
+from paretune.engine.sketch import sketch, torch_part
 from paretune.measurement._counters import Counter
 from paretune.measurement._cpu import cpu_s
 from paretune.measurement._energy import counter
-from paretune.measurement._reasons import Graphs
-from paretune.store._files import storing
 from paretune.store.cache import Cache
 
 Progress = Callable[[str, float], None]
@@ -114,33 +107,25 @@ class Bench(Site):
             "trace", "cost"}, see `engine.pace`, unless there is nothing to pause.
         """
         with Quiet().working() as give_way:
-            waited = 0.0
-
-            def politely() -> None:
-                nonlocal waited
-                begin = time.monotonic()
-                give_way()
-                waited += time.monotonic() - begin
-
-            run = Run(self.task, self.seed, 1, politely, self.progress)
+            waits = Waits(give_way)
+            run = Run(self.task, self.seed, 1, waits, self.progress)
             prefixes = Prefixes(run, fingerprint, Cache(self.root))
             recipe = catalog.recipe(steps)
             if share < 1:
                 at = pace.rung(prefixes, recipe, share, paused, over)
                 if at is not None:
-                    cost = {**at.cost, "wait_s": waited}
-                    cost["train_s"] = max(0.0, at.cost["train_s"] - waited)
+                    cost = waits.apart(at.cost)
                     return {"rung": at.facts, "trace": list(at.trace), "cost": cost}
             begun = pace.resumed(prefixes, recipe, paused)
             realised = prefixes.realise(recipe, self.runtime.format, begun)
             begin = time.monotonic()
-            artifact = self._write(realised)
+            artifact = written(self, realised)
             measurements = self.static(artifact)
             parity: dict[str, float] = {}
-            written = time.monotonic()
+            stored = time.monotonic()
             if judge:
                 self.progress("checking", 0.0)
-                parity = self._parity(realised, artifact)
+                parity = agreement(self, realised, artifact)
                 measurements |= self.quality(artifact, "validation")
             known = {} if judge else sketch(realised.source, recipe, self.task)
         return {
@@ -151,11 +136,9 @@ class Bench(Site):
             "parity": parity,
             "trace": list(realised.trace),
             "cost": {
-                **realised.cost,
-                "train_s": max(0.0, realised.cost["train_s"] - waited),
-                "wait_s": waited,
-                "export_s": realised.cost["export_s"] + written - begin,
-                "judge_s": time.monotonic() - written,
+                **waits.apart(realised.cost),
+                "export_s": realised.cost["export_s"] + stored - begin,
+                "judge_s": time.monotonic() - stored,
             },
         }
 
@@ -183,9 +166,7 @@ class Bench(Site):
         return {
             **told,
             "cost": {
-                **realised.cost,
-                "train_s": max(0.0, realised.cost["train_s"] - waits.seconds),
-                "wait_s": waits.seconds,
+                **waits.apart(realised.cost),
                 "judge_s": time.monotonic() - begin,
             },
         }
@@ -323,48 +304,6 @@ class Bench(Site):
         *figures, noise = side_by_side(*map(self.foreign, paths, runtimes))
         found = [{k: m.to_json() for k, m in some.items()} for some in figures]
         return {"measurements": found, "noise": noise}
-
-    def _write(self, realised: Realised) -> Artifact:
-        format_ = realised.candidate.format
-        scratch = self.folder
-        with storing(scratch), tempfile.TemporaryDirectory(dir=scratch) as folder:
-            path = Path(folder) / f"model.{format_}"
-            formats(format_).write(realised.candidate, self.task, path)
-            sha256, _ = self.artifacts.put(path, format_)
-        return replace(self.artifact(sha256), traits=realised.candidate.traits)
-
-    def _parity(self, realised: Realised, artifact: Artifact) -> dict[str, float]:
-        from paretune.infrastructure.runtimes.torch_eager import TorchEager
-
-        session = self.runtime.load(artifact, self.target)
-        batches = self.task.batches("validation")
-        try:
-            return _parity.check(
-                TorchEager().session(realised.source.model),
-                session,
-                [as_arrays(inputs, "input") for inputs, _ in batches],
-                quantized="quantized" in artifact.traits,
-                sizes=sorted({*_parity.SIZES, self.target.batch}),
-                graphs=self._graphs(realised),
-            )
-        finally:
-            session.close()
-
-    def _graphs(self, realised: Realised) -> Graphs | None:
-        """The graphs in which parity finds the layer where an artifact goes wrong."""
-        made = realised.candidate
-        if made.format != "onnx":
-            return None
-
-        def source() -> Any:
-            if "quantized" not in made.traits:
-                return formats("onnx").from_torch(realised.source, self.task).model
-            exported = realised.exported
-            if exported is None or "quantized" in exported.traits:
-                return None
-            return exported.model
-
-        return Graphs(made.model, source)
 
     @contextlib.contextmanager
     def _quiet(self, alone: bool) -> Iterator[None]:

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from paretune.core.budget import Budget
 from paretune.core.measurement import Measurement
+from paretune.core.trial import Trial
 from paretune.measurement._predicted import LEAST, Forecast, LatencyModel, Point
+from paretune.report._words import digits, scale
 from paretune.store.latencies import Latencies
 
 METRIC = "latency_p50"
@@ -67,6 +70,38 @@ class Forecasts:
             found = self._model.predict(layers, group)
         ends = (found.value, found.low, found.high)
         return Forecast(*(end * baseline_s for end in ends))
+
+    def decides(self, budget: Budget, baseline: Trial) -> bool:
+        """Whether it can say of a structure that it misses the budget."""
+        limited = bool(_limits(budget).constraints)
+        return limited and self.ready and METRIC in baseline.measurements
+
+    def missed(
+        self,
+        sketch: Mapping[str, Any],
+        budget: Budget,
+        baseline: Trial,
+        slack: float,
+    ) -> str:
+        """Which limits a structure is certain to miss; empty if none.
+
+        Args:
+            sketch: {"layers", "group"}.
+            budget: whose limits on the median latency count.
+            baseline: trial 0.
+            slack: share by which its interval must lie beyond a limit: a measurement
+                would be trusted no more.
+        """
+        base_s = baseline.measurements[METRIC].value
+        forecast = self.ask(sketch["layers"], sketch["group"], base_s)
+        least = forecast.low * (1 - slack)
+        missed = _limits(budget).broken({METRIC: least}, baseline.values)
+        if not missed:
+            return ""
+        return (
+            f"predicted to miss {', '.join(c.text for c in missed)}: "
+            f"{_time(forecast.value)}, at least {_time(forecast.low)}"
+        )
 
     def learn(
         self,
@@ -145,3 +180,14 @@ class Forecasts:
             "held": sum(e[1] <= r <= e[2] for r, e in zip(taken, ends, strict=True)),
             "error": median(errors) if errors else 0.0,
         }
+
+
+def _limits(budget: Budget) -> Budget:
+    named = (c for c in budget.constraints if c.metric == METRIC)
+    return Budget(tuple(c for c in named if c.operator == "<="))
+
+
+def _time(seconds: float) -> str:
+    """Such as "812 µs"."""
+    size, unit = scale(seconds, "s")
+    return f"{digits(seconds / size)} {unit}"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from paretune.core.candidate import Candidate
@@ -21,26 +18,6 @@ NUMBERS = frozenset(
     }
 )
 SHAPES = frozenset({"pruned"})  # traits that the layers tell all of
-
-
-@dataclass
-class Waits:
-    """Gives way to measurements, and counts the seconds that it took.
-
-    Example:
-        >>> waits = Waits(lambda: None)
-        >>> waits()
-        >>> waits.seconds < 1
-        True
-    """
-
-    give_way: Callable[[], None]
-    seconds: float = 0.0
-
-    def __call__(self) -> None:
-        begin = time.monotonic()
-        self.give_way()
-        self.seconds += time.monotonic() - begin
 
 
 def torch_part(recipe: Recipe, to: str) -> Recipe:

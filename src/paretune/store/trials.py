@@ -13,6 +13,7 @@ from paretune.core.errors import StoreError
 from paretune.core.measurement import Measurement
 from paretune.core.trial import HALTED, Trial
 from paretune.store import _figures, _leases
+from paretune.store._certified import Certified
 from paretune.store._database import Database
 from paretune.store._leases import Lease
 from paretune.store._rows import (
@@ -31,13 +32,11 @@ from paretune.store._rows import (
 )
 from paretune.store._schema import (
     RUNNING,
-    certified,
-    readings,
     replaced,
     studies,
     trials,
 )
-from paretune.store._studies import Studies, facts_of, identify, utc
+from paretune.store._studies import facts_of, identify, utc
 from paretune.store._view import View
 
 # How often a trial is run again after a fault of its own, and how often it may be
@@ -49,7 +48,7 @@ Steps = Sequence[Mapping[str, Any]]
 Figures = Mapping[str, Measurement]
 
 
-class Trials(Studies):
+class Trials(Certified):
     """The studies of one store.
 
     Every method is one short transaction, safe from any thread and any process; what
@@ -296,51 +295,6 @@ class Trials(Studies):
         """The trials whose search has died or gone: to be claimed again, by number."""
         with self._database.read() as connection:
             return unfinished(connection, study, live=False)
-
-    def read_test(self, study: str) -> int:
-        """Counts a reading of the test split, before it is read; gives its number."""
-        with self._database.write() as connection:
-            found = identify(connection, study)
-            reading = len(read_at(connection, found)) + 1
-            row = {"study": found, "reading": reading, "at": utc()}
-            connection.execute(readings.insert().values(**row))
-            return reading
-
-    def certify(
-        self, study: str, figures: Mapping[int, Figures], reading: int | None = None
-    ) -> None:
-        """Keeps the quality on the test split.
-
-        Args:
-            study: its name.
-            figures: measurements on the test split by metric, by trial number.
-            reading: that `read_test` counted; without one, it is counted now.
-        """
-        if reading is None:
-            reading = self.read_test(study)
-        with self._database.write() as connection:
-            found = identify(connection, study)
-            row = {"study": found, "reading": reading}
-            for number, measurements in figures.items():
-                find(connection, found, study, number)
-                for metric, measurement in measurements.items():
-                    body = json.dumps(measurement.to_json())
-                    values = {"number": number, "metric": metric, "body": body}
-                    connection.execute(certified.insert().values(**row, **values))
-
-    def certified(self, study: str) -> dict[int, dict[str, Measurement]]:
-        """The latest figures on the test split, by trial number and metric."""
-        with self._database.read() as connection:
-            return certified_of(connection, identify(connection, study))
-
-    def certifications(self, study: str) -> int:
-        """How often the test split has been read."""
-        return len(self.certified_at(study))
-
-    def certified_at(self, study: str) -> tuple[str, ...]:
-        """When the test split was read, in UTC, oldest first."""
-        with self._database.read() as connection:
-            return read_at(connection, identify(connection, study))
 
     @contextmanager
     def view(self, study: str) -> Iterator[View]:
