@@ -44,6 +44,7 @@ def catalogue() -> str:
         rows.append(f"| {member.area()} | `{name}` | {member.source} |")
     for what, members in (
         ("samplers", catalog.SAMPLERS),
+        ("schedulers", catalog.SCHEDULERS),
         ("strategies", catalog.STRATEGIES),
         ("runtimes", catalog.RUNTIMES),
         ("meters", catalog.METERS),

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from paretune import api
-from paretune.core.errors import UnavailableError
+from paretune.core.errors import StoreError, UnavailableError
 from paretune.report.page import page
 from paretune.report.records import records
 from paretune.store.trials import Trials
@@ -73,3 +73,14 @@ def test_reports_tell_of_halted_trials(study):
 def test_unknown_names_are_refused_before_any_work(wrong, tmp_path):
     with pytest.raises(UnavailableError, match=r"successive_halving|length"):
         api.optimize(ConvNet(), store=tmp_path, **{**HALVING, **wrong})
+
+
+def test_it_goes_on_with_its_own_scheduler_and_with_no_other(study, store):
+    with pytest.raises(StoreError, match=r"successive_halving over length.*--study"):
+        api.optimize(
+            ConvNet(), store=store, trials=6, **{**HALVING, "scheduler": "hyperband"}
+        )
+    own = {k: v for k, v in HALVING.items() if k != "scheduler"}
+    api.optimize(ConvNet(), store=store, trials=4, **own)
+    kept = Trials.open(store).facts("toy")["scheduler"]
+    assert kept == {"name": "successive_halving", "over": "length"}

@@ -1,6 +1,7 @@
 """What each idea is worth: the search without it, or with it, beside the whole.
 
-Sharing off: no result is kept for another recipe. Screening off: everything is trained,
+Sharing off: no step's result is kept for another recipe, but for the footprint of a
+structure and what the search under way protects. Screening off: everything is trained,
 whatever its footprint. Halving off: every training goes to its end. The supernet is no
 part of the whole; it is added.
 """
@@ -19,16 +20,16 @@ WITHOUT = {
     "halving": "no halving",
 }
 ADDED = {"supernet": "with supernet"}
+QUICK = ("ours", "no sharing")
 
 
 def run(results: Results, quick: bool) -> None:
     """By idea, time without it over time with it, on each task."""
     tasks = [t for t in reference.TASKS if not compare.missing(t)]
     seeds = compare.SEEDS[:1] if quick else compare.SEEDS
-    methods = ("ours", *WITHOUT.values(), *ADDED.values())
     found: dict[str, dict[str, list[float]]] = {}
     for task in tasks[:1] if quick else tasks:
-        runs = compare.gather(task, methods[:2] if quick else methods, seeds, quick)
+        runs = compare.gather(task, QUICK if quick else compare.METHODS, seeds, quick)
         shared, whole = compare.standard(task, quick)
         for (method, seed), events in runs.items():
             row = compare.told(events, shared, whole)

@@ -42,7 +42,7 @@ class Variant:
 
 
 def _forgetful() -> Any:
-    """No node's result is kept for another recipe."""
+    """No node's result is kept for another recipe, but for those that are waiting."""
     return patch.object(bench, "Cache", partial(Cache, limit_bytes=0, grace_s=0.0))
 
 
@@ -63,9 +63,7 @@ VARIANTS = {
     "no screening": Variant(WHOLE, (_blind,)),
     "no halving": Variant({**WHOLE, "scheduler": "full_length"}),
     "with supernet": Variant({**WHOLE, "supernet": True}),
-    "random": Variant(
-        {"scheduler": "full_length", "sampler": "random_search"}, (_unopened,)
-    ),
+    "random": Variant({**WHOLE, "sampler": "random_search"}, (_unopened,)),
 }
 
 

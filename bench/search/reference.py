@@ -15,13 +15,16 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from paretune import catalog
+from paretune.core.recipe import canonical
 from paretune.core.trial import Trial
+from paretune.engine.path import libraries
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUALITY = "accuracy"
@@ -74,9 +77,20 @@ def event(cpu_s: float, trial: Trial) -> Event:
 def folder(quick: bool = False) -> Path:
     """Where runs are kept, so that a comparison goes on where it was."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    found = Path(home) / "paretune" / "bench" / f"search{'-quick' if quick else ''}"
+    base = Path(home) / "paretune" / "bench" / f"search{'-quick' if quick else ''}"
+    found = base / origin()
     found.mkdir(parents=True, exist_ok=True)
     return found
+
+
+def origin() -> str:
+    """A digest of what a run comes of: runs of other code don't compare."""
+    found = sha256(canonical([REQUIRE, EPOCHS, list(libraries())]).encode())
+    root = EXAMPLES.parent
+    own = sorted((root / "bench" / "search").glob("*.py"))
+    for path in (*sorted((root / "src").rglob("*.py")), *own):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def write(path: Path, events: Sequence[Event], done: bool) -> None:

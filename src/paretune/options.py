@@ -39,10 +39,12 @@ class Options:
         trials: how many, the baseline not counted.
         strategy: who shapes recipes.
         sampler: who fills in their parameters.
-        scheduler: who decides how far each trial trains.
+        scheduler: who decides how far each trial trains; by default the study's own, or
+            that of `SCHEDULER`.
         curves: whether a halted trial is left once it can't reach the frontier any
             more, by what the finished ones came to.
-        rungs_over: what rungs are shares of: "length" of the training, or "data".
+        rungs_over: what rungs are shares of: "length" of the training (the default), or
+            "data".
         objectives: the frontier's axes besides the task's first quality metric.
         epochs: of training in a recipe; by default what the time allows.
         workers: how many; by default one a core.
@@ -70,9 +72,9 @@ class Options:
     trials: int | None = None
     strategy: str = "shrink_and_improve"
     sampler: str = "tpe"
-    scheduler: str = SCHEDULER
+    scheduler: str | None = None
     curves: bool = True
-    rungs_over: Literal["length", "data"] = "length"
+    rungs_over: Literal["length", "data"] | None = None
     objectives: tuple[str, ...] = studies.OBJECTIVES
     epochs: int | None = None
     workers: int | None = None

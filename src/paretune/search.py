@@ -3,11 +3,12 @@
 Each slot is a thread with a worker of its own. All that a slot finishes is in the store
 before the slot goes on, so that a kill costs at most the trials under way.
 
-A few proposals are asked for ahead, so that a slot can take the one whose next step
-unlocks the most (`engine.agenda`). They are claimed only when they start. A strategy
-that adapts is asked anew after each trial, for proposals are functions of the history
-and those made before may be worse than what it would propose now. A long piece of
-a fixed list waits, so that what its recipes share is known from the beginning.
+Of the proposals that wait, a slot takes the one whose next step unlocks the most
+(`engine.agenda`). They are claimed only when they start. A long piece of a fixed list
+waits, so that what its recipes share is known from the beginning. A strategy that
+adapts is asked for one more, or for a few where what other slots compute is in the
+way, and anew after each trial: proposals are functions of the history, and those made
+before may be worse than what it would propose now.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -177,10 +178,11 @@ class Search:
         try:
             while not self._stop.is_set():
                 with self._lock:
+                    stays = self._may_promote()  # before it ends while we look
                     turn = self._next()
-                    waits = bool(self.queue.waiting)  # for what other slots compute
+                    stays = stays or bool(self.queue.waiting)  # others compute for it
                 if turn is None:
-                    if not waits and not self._may_promote():
+                    if not stays:
                         return
                     self._stop.wait(WAIT_S)
                     continue
@@ -205,8 +207,7 @@ class Search:
             del queue.waiting[-1:]  # it takes the place of one within the limit
             recipe = catalog.recipe(claim.steps)
         elif self._time_for_another():
-            self._refill()
-            chosen = queue.take(course.pending.values())
+            chosen = self._chosen()
             if chosen is None:
                 return None
             recipe, claim = chosen, course.claim(chosen)
@@ -228,10 +229,26 @@ class Search:
         taken = self.course.tried + len(self.course.pending) + len(self.queue.waiting)
         return self.limits.trials is not None and taken >= self.limits.trials
 
-    def _refill(self) -> None:
-        """Asks for proposals until there are enough, or none is left."""
+    def _chosen(self) -> Recipe | None:
+        """The proposal that goes next, no longer in the queue.
+
+        Of a strategy that adapts more are asked for only where what others compute
+        is in the way: a proposal costs time, and is dropped when a trial ends.
+        """
+        pending = self.course.pending.values()
+        if not self.strategy.adapts:
+            self._refill(LISTED)
+            return self.queue.take(pending)
+        self._refill(1)
+        chosen = self.queue.take(pending)
+        if chosen is None and self.queue.waiting:
+            self._refill(AHEAD * len(self.workers))
+            chosen = self.queue.take(pending)
+        return chosen
+
+    def _refill(self, ahead: int) -> None:
+        """Asks for proposals until there are so many, or none is left."""
         course, waiting = self.course, self.queue.waiting
-        ahead = AHEAD * len(self.workers) if self.strategy.adapts else LISTED
         while len(waiting) < ahead and not self._full():
             under_way = len(course.pending) + len(waiting)
             rng = np.random.default_rng([self.seed, course.tried, under_way])
@@ -253,19 +270,27 @@ class Search:
         if self.scheduler is None:
             return None
         number = self.scheduler.promote(self.course.history())
-        if number is None or not self._time_for_another():
+        if number is None:
+            return None
+        ahead = _to_next(self.course.finished[number], self.scheduler.rungs(number))
+        if not self._time_for_another(ahead):
             return None
         claim = self.course.reopen(number)
         recipe = catalog.recipe(claim.steps)
         self.course.pending[number] = recipe
+        self.queue.protect(self.course.pending.values())
         return claim, recipe
 
-    def _time_for_another(self) -> bool:
-        """Whether a usual trial, and settling after it, still fit into the time."""
+    def _time_for_another(self, least_s: float = 0.0) -> bool:
+        """Whether a usual trial, and settling after it, still fit into the time.
+
+        Args:
+            least_s: what is known of how long it will take.
+        """
         if self.limits.seconds is None:
             return True
         ledger = self.experiment.ledger
-        spent = self._costs()["wall_s"] + ledger.usual_trial_s
+        spent = self._costs()["wall_s"] + max(ledger.usual_trial_s, least_s)
         spent += ledger.arm_s * (len(self.course.pending) + 2)  # this, and the baseline
         left = self.limits.seconds - spent
         if ledger.arm_s * self.course.contenders < left:
@@ -292,12 +317,12 @@ class Search:
                     claim = again
                     continue
                 state = STOPPED if stopped else f"failed:{failed.word}"
-                trial = _failed(number, recipe, state, failed.message)
+                trial = _failed(claim, recipe, state, failed.message)
                 if stopped and claim.halted is not None:
                     trial = claim.halted  # as it was before it was taken up
             except (RecipeError, TaskError, UnavailableError) as error:
                 # such as a metric that this model's outputs bring down
-                trial = _failed(number, recipe, "failed:error", error.message)
+                trial = _failed(claim, recipe, "failed:error", error.message)
         if trial is not None:
             self.course.finish(claim, trial)
         ended, best = self.course.finished[number], self.course.best()
@@ -325,5 +350,15 @@ class Search:
         self.on_event("phase", {"what": what})
 
 
-def _failed(number: int, recipe: Recipe, state: str, why: str) -> Trial:
-    return Trial(number, tuple(recipe.to_json()), state, error=why)
+def _to_next(trial: Trial, rungs: Sequence[float]) -> float:
+    """Seconds that a halted trial will train to its next rung, at its own pace."""
+    reached = trial.rungs[-1]["share"]
+    following = next((r for r in rungs if r > reached), 1.0)
+    so_far = sum(r.get("seconds", 0.0) for r in trial.rungs)
+    return float(so_far * (following - reached) / reached)
+
+
+def _failed(claim: Claim, recipe: Recipe, state: str, why: str) -> Trial:
+    """The trial as failed, with what it had come to when it was halted before."""
+    before = claim.halted or Trial(claim.number, tuple(recipe.to_json()), state)
+    return replace(before, state=state, error=why)

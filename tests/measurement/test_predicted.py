@@ -146,3 +146,13 @@ def test_the_interval_has_the_value_in_it_and_grows_with_the_noise(seed, noise):
     assert told.low <= told.value <= told.high
     if noise == 0.2:
         assert told.high / told.low > 1.2
+
+
+def test_one_structure_measured_for_ever_does_not_push_out_the_others():
+    task = TASKS[0]
+    known = [p for p in points(task) if p.group == "float"]
+    often = [
+        replace(known[0], seconds=known[0].seconds * (1 + n / 1e4)) for n in range(90)
+    ]
+    model = LatencyModel([*known, *often])
+    assert model.predict(known[1].layers, "float").known

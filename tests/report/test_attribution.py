@@ -106,8 +106,8 @@ def attributed(study, *steps):
         ),
         (
             NOTHING,
-            "nothing that is measured here changes without it: the recipe can do "
-            "without this step.",
+            "no difference without it could be told from chance on this many samples, "
+            "which doesn't prove that there is none.",
         ),
         (
             {"state": "refused", "error": "subnet needs a model that is elastic."},

@@ -79,3 +79,14 @@ def test_a_trial_of_an_older_store_has_no_rungs():
     assert Trial.from_json(json.loads(json.dumps(record))).rungs == ()
     halted = Trial(3, (), HALTED, rungs=RUNGS)
     assert Trial.from_json(json.loads(json.dumps(halted.to_json()))) == halted
+
+
+def test_one_that_is_given_up_keeps_what_it_had_come_to(store):
+    lease = store.acquire("a", "search")
+    _, trial = halt(store, lease)
+    store.reopen("a", 0, lease)
+    while store.claim_again("a", 0, lease, error="it fell.") is not None:
+        pass
+    (ended,) = store.trials("a")
+    assert (ended.state, ended.error) == ("failed:crash", "it fell.")
+    assert ended.rungs == trial.rungs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import reprlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,9 @@ def costs(store: Trials, fingerprint: str, epoch_s: float) -> agenda.Costs:
     """What steps take, by the last trials of this very task in any study."""
     learned = agenda.Costs(epoch_s)
     for trial in reversed(store.latest(LATEST, fingerprint=fingerprint)):
-        if trial.trace:
-            learned.learn(trial, catalog.recipe(trial.steps))
+        with suppress(RecipeError):  # a technique of it may be gone
+            if trial.trace:
+                learned.learn(trial, catalog.recipe(trial.steps))
     return learned
 
 

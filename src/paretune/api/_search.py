@@ -7,18 +7,17 @@ import hashlib
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from paretune import catalog, studies
-from paretune.api import _warm
+from paretune.api import _asked, _warm
 from paretune.api._plan import costs
 from paretune.core.budget import FOOTPRINT, Budget
-from paretune.core.errors import RecipeError, UnavailableError, nearest
+from paretune.core.errors import RecipeError
 from paretune.core.limits import Limits
 from paretune.core.recipe import Recipe, canonical
-from paretune.core.strategy import Scheduler, Strategy
 from paretune.core.study import Study
 from paretune.core.target import Target
 from paretune.core.task import Task
@@ -73,9 +72,9 @@ def optimize(
     asked = Options(**options)
     to = catalog.usable_runtime(asked.target.runtime).format
     strategy_type = catalog.STRATEGIES[asked.strategy]
-    extra = _extra(asked, strategy_type)
-    _strategy(asked, 1, extra)
-    scheduler_type = _scheduler(asked)
+    extra = _asked.extra(asked, strategy_type)
+    _asked.strategy(asked, 1, extra)
+    _asked.pace(asked, {})
     root = (asked.store or studies.default_store()).resolve()
     store = Trials.open(root)
     before_it = _warm.earlier(asked.warm_start, store, root)
@@ -104,7 +103,7 @@ def optimize(
             "objectives": axes,
             "seed": asked.seed,
             **extra,
-            **_listed(asked),
+            **_asked.listed(asked),
             **({"warm_start": list(asked.warm_start)} if asked.warm_start else {}),
         }
         name = asked.study or f"{told['name']}-{_digest(spec)[:6]}"
@@ -125,11 +124,15 @@ def optimize(
             epochs = asked.epochs or facts.get("epochs")
             epochs = epochs or epochs_of(asked, found["epoch_s"], len(crew))
             store.update_study(name, "epochs", epochs)  # a resumed study keeps them
-            warm = _warm.taken(before_it, store, epochs, facts.get("warm_start", {}))
+            told_it = {**extra, **_asked.found_out(strategy_type, found)}
+            strategy = _asked.strategy(asked, epochs, told_it)
+            kept = facts.get("warm_start", {})
+            warm = _warm.taken(before_it, store, epochs, kept, strategy)
             if warm:
                 store.update_study(name, "warm_start", warm)
-            told_it = {**extra, **_found_out(strategy_type, found)}
-            strategy = _warm.started(_strategy(asked, epochs, told_it), warm)
+            strategy = _warm.started(strategy, warm)
+            pace = _asked.pace(asked, facts.get("scheduler", {}))
+            store.update_study(name, "scheduler", pace)
             experiment = Experiment(
                 found["fingerprint"],
                 budget,
@@ -167,7 +170,7 @@ def optimize(
                 limits,
                 asked.seed,
                 on_event,
-                scheduler_type(epochs, asked.curves, asked.rungs_over),
+                catalog.SCHEDULERS[pace["name"]](epochs, asked.curves, pace["over"]),  # type: ignore[arg-type]
                 Queue(
                     costs(store, found["fingerprint"], found["epoch_s"]),
                     Cache(root),
@@ -235,64 +238,6 @@ def _same_host(before: Any, now: Mapping[str, Any], on_event: Event) -> None:
             "figures are not comparable with new ones; better begin another --study."
         )
         on_event("warning", {"what": what})
-
-
-def _scheduler(asked: Options) -> type[Scheduler]:
-    """Who decides how far each trial trains.
-
-    Raises:
-        UnavailableError: there is none of that name, or rungs over nothing known.
-    """
-    known = ("length", "data")
-    if asked.rungs_over not in known:
-        raise UnavailableError(
-            "rungs-over",
-            f"rungs are shares of length or data, not of {asked.rungs_over!r}; "
-            f"{nearest(asked.rungs_over, known)}",
-        )
-    return catalog.SCHEDULERS[asked.scheduler]
-
-
-def _extra(asked: Options, strategy: type[Strategy]) -> dict[str, Any]:
-    """What is asked of the strategy that not every one knows.
-
-    Raises:
-        UnavailableError: this one doesn't.
-    """
-    known = {f.name for f in fields(strategy)}  # type: ignore[arg-type]
-    if asked.supernet and "supernet" not in known:
-        raise UnavailableError(
-            "supernet",
-            f"strategy {asked.strategy} has no recipes with a supernet; leave "
-            "--supernet out, or take shrink_and_improve.",
-        )
-    if asked.start is not None and "start" not in known:
-        raise UnavailableError(
-            "start",
-            f"strategy {asked.strategy} says itself what trainings start from; leave "
-            "start out, or take strategy tune.",
-        )
-    given = {"supernet": True} if asked.supernet else {}
-    return given if asked.start is None else {**given, "start": asked.start}
-
-
-def _found_out(strategy: type[Strategy], found: Mapping[str, Any]) -> dict[str, Any]:
-    """What preflight found out about the task that this strategy wants to know."""
-    known = {f.name for f in fields(strategy)}  # type: ignore[arg-type]
-    return {k: found[k] for k in ("kind", "classes") if k in known}
-
-
-def _listed(asked: Options) -> dict[str, Any]:
-    """The recipes that a search is to run, as its study remembers them."""
-    return {"recipes": [r.to_json() for r in asked.recipes]} if asked.recipes else {}
-
-
-def _strategy(asked: Options, epochs: int, extra: Mapping[str, Any]) -> Strategy:
-    """Who proposes, as asked."""
-    given = {**extra, **({"listed": asked.recipes} if asked.recipes else {})}
-    given["sampler"] = catalog.SAMPLERS[asked.sampler]()
-    made: Strategy = catalog.STRATEGIES[asked.strategy](epochs=epochs, **given)  # type: ignore[call-arg]
-    return made
 
 
 def _digest(spec: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune import catalog, studies
+from paretune.automation.samplers._space import Places
 from paretune.core.errors import RecipeError
 from paretune.core.recipe import Recipe
 from paretune.core.strategy import Strategy, told
@@ -27,7 +28,11 @@ def earlier(names: Sequence[str], store: Trials, root: Path) -> list[Study]:
 
 
 def taken(
-    found: Sequence[Study], store: Trials, epochs: int, kept: Mapping[str, Any]
+    found: Sequence[Study],
+    store: Trials,
+    epochs: int,
+    kept: Mapping[str, Any],
+    strategy: Strategy,
 ) -> dict[str, Any]:
     """What is taken over from studies.
 
@@ -36,6 +41,8 @@ def taken(
         store: that they are in.
         epochs: of a usual training in this search.
         kept: what was taken over when this search began, if it did: that counts.
+        strategy: of this search; one that is bound to its space takes over nothing
+            that lies outside.
 
     Returns:
         {"studies": [name, ...], "recipes": [steps, ...]}; empty without studies.
@@ -48,6 +55,9 @@ def taken(
         by_study.append([adapted(t.steps, then, epochs) for t in spread(study)])
     recipes = {told(steps): steps for steps in alternated(by_study)}
     usable = [steps for steps in recipes.values() if _read(steps) is not None]
+    if strategy.bound:
+        places = Places(strategy.recipes())
+        usable = [steps for steps in usable if places.locate(steps) is not None]
     return {"studies": [s.name for s in found], "recipes": usable[:MOST]}
 
 

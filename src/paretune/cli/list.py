@@ -25,6 +25,7 @@ def command(
         _row(area, names)
     for what, members in (
         ("samplers", catalog.SAMPLERS),
+        ("schedulers", catalog.SCHEDULERS),
         ("strategies", catalog.STRATEGIES),
         ("runtimes", catalog.RUNTIMES),
         ("meters", catalog.METERS),

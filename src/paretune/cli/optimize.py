@@ -26,9 +26,10 @@ def command(
     study: o.NameOption = None,
     store: o.StoreOption = None,
     data: o.DataOption = None,
-    strategy: Annotated[str, typer.Option(help="Who shapes recipes.")] = (
-        "shrink_and_improve"
-    ),
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="Who shapes recipes [default: shrink_and_improve]."),
+    ] = None,
     sampler: Annotated[str, typer.Option(help="Who fills in their values.")] = "tpe",
     scheduler: o.SchedulerOption = None,
     curves: Annotated[
@@ -39,9 +40,12 @@ def command(
         ),
     ] = True,
     rungs_over: Annotated[
-        str,
-        typer.Option(help="What a halted trial has had a share of: length or data."),
-    ] = "length",
+        str | None,
+        typer.Option(
+            help="What a halted trial has had a share of: length or data "
+            "[default: length]."
+        ),
+    ] = None,
     objectives: Annotated[
         str | None,
         typer.Option(
@@ -85,7 +89,6 @@ def command(
     """
     from paretune import api
     from paretune.cli._run import run
-    from paretune.options import SCHEDULER
 
     o.use_data(data)
     seconds = o.seconds(budget)
@@ -98,10 +101,10 @@ def command(
         require=require,
         seconds=seconds,
         trials=trials or (20 if seconds is None and recipes is None else None),
-        strategy="sweep" if recipes else strategy,
+        strategy=strategy or ("sweep" if recipes else "shrink_and_improve"),
         recipes=api.read_recipes(recipes) if recipes else (),
         sampler=sampler,
-        scheduler=scheduler or SCHEDULER,
+        scheduler=scheduler,
         curves=curves,
         rungs_over=rungs_over,
         objectives=o.axes(objectives, scenario),

@@ -57,7 +57,6 @@ def command(
 
     from paretune import api, catalog
     from paretune.cli import _run
-    from paretune.options import SCHEDULER
     from paretune.report import tuned
 
     o.use_data(data)
@@ -72,7 +71,7 @@ def command(
         strategy="tune",
         start=start,
         sampler=sampler,
-        scheduler=scheduler or SCHEDULER,
+        scheduler=scheduler,
         objectives=(),
         epochs=epochs,
         workers=workers,

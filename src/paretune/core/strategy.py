@@ -99,11 +99,13 @@ class Strategy(ABC):
 
     Attributes:
         source: the paper.
+        bound: whether only recipes of its own space make sense in its studies.
         adapts: whether what it proposes depends on what came of earlier proposals.
     """
 
     source: ClassVar[str]
     adapts: ClassVar[bool] = True
+    bound: ClassVar[bool] = False
 
     @abstractmethod
     def recipes(self) -> tuple[Recipe, ...]:

@@ -74,8 +74,6 @@ class Costs:
                 known = told.get("cached") and path[at] in self._seen
                 if "seconds" in told and not known:
                     step, taken = recipe.steps[at], float(told["seconds"])
-                    if at == recipe.paced:  # it was told of the last piece alone
-                        taken += sum(r.get("cpu_s", 0.0) for r in trial.rungs)
                     work = epochs(step) * (before or 1.0)
                     self._per[_kind(step, before > 0)].append(taken / work)
                     self._seen.add(path[at])

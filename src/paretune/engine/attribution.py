@@ -62,6 +62,8 @@ def changes(
 ) -> dict[str, dict[str, Any]]:
     """How figures change when a step is left out, with 95 % intervals.
 
+    Those of ties in time are widened to hold 1: the host's noise tells nothing.
+
     Quality, on the same samples: the difference. All else: the ratio. Two times were
     both taken beside the baseline, in the same launches, which are compared one by one.
 

@@ -111,13 +111,16 @@ class Bench(Site):
             run = Run(self.task, self.seed, 1, waits, self.progress)
             prefixes = Prefixes(run, fingerprint, Cache(self.root))
             recipe = catalog.recipe(steps)
+            trained_s = 0.0
             if share < 1:
                 at = pace.rung(prefixes, recipe, share, paused, over)
-                if at is not None:
-                    cost = waits.apart(at.cost)
-                    return {"rung": at.facts, "trace": list(at.trace), "cost": cost}
+                if isinstance(at, pace.Rung):
+                    told = {"rung": at.facts, "trace": list(at.trace)}
+                    return {**told, "cost": waits.apart(at.cost)}
+                trained_s = at
             begun = pace.resumed(prefixes, recipe, paused)
             realised = prefixes.realise(recipe, self.runtime.format, begun)
+            cost = {**realised.cost, "train_s": realised.cost["train_s"] + trained_s}
             begin = time.monotonic()
             artifact = written(self, realised)
             measurements = self.static(artifact)
@@ -136,8 +139,8 @@ class Bench(Site):
             "parity": parity,
             "trace": list(realised.trace),
             "cost": {
-                **waits.apart(realised.cost),
-                "export_s": realised.cost["export_s"] + stored - begin,
+                **waits.apart(cost),
+                "export_s": cost["export_s"] + stored - begin,
                 "judge_s": time.monotonic() - stored,
             },
         }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from paretune.core.budget import Budget
+from paretune.core.errors import StoreError
 from paretune.core.measurement import Measurement
 from paretune.core.trial import Trial
 from paretune.measurement._predicted import LEAST, Forecast, LatencyModel, Point
@@ -124,7 +126,11 @@ class Forecasts:
         ends = [expected.value, expected.low, expected.high]
         macs = figures["macs"].value if "macs" in figures else None
         known = {"layers": layers, "group": group, "macs": macs}
-        known["foreseen"] = ends if expected.known else None
+        met = any(
+            (r["layers"], r["group"]) == (layers, group) for r in self._records.values()
+        )
+        # To foretell what is known already is no feat.
+        known["foreseen"] = ends if expected.known and not met else None
         self._keep(structure, known, timed)
 
     def replace(self, structure: str, figures: Mapping[str, Measurement]) -> None:
@@ -156,7 +162,8 @@ class Forecasts:
             "spread": spread,
             "full": "screening" not in timed.flags,
         }
-        self.store.add(record)
+        with suppress(StoreError):  # it is an aid: no search ends for want of it
+            self.store.add(record)
         with self._lock:
             self._records[structure] = record
             self._model = None

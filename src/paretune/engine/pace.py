@@ -24,10 +24,10 @@ from paretune.core.task import Task, pick
 from paretune.core.technique import Fidelity, Over
 from paretune.engine.labels.few import Pool, labelled, pool_of
 from paretune.engine.path import Node, path_of
-from paretune.engine.realise import Prefixes
+from paretune.engine.realise import RUNG, Prefixes, spent_s
 from paretune.measurement._cpu import cpu_s
 
-RUNG, STATE = "rung.json", "state"
+STATE = "state"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Rung:
 
     Attributes:
         facts: {"share", "epochs", "quality": {metric: value}, "seconds", "cpu_s"}: of
-            the validation split, and of this piece of training with its judgement.
+            the validation split, and of this piece of training with its judgement;
+            "spent_s": processor time of all pieces. The weights that are judged are a
+            mean that begins with the piece.
         trace: of the nodes before, as `Realised` has it.
         cost: seconds spent now, by what they went to.
     """
@@ -52,7 +54,7 @@ def rung(
     share: float,
     paused: Sequence[float] = (),
     over: Over = "length",
-) -> Rung | None:
+) -> Rung | float:
     """Trains the recipe's paced step to a share of it, and judges the model there.
 
     Args:
@@ -63,34 +65,37 @@ def rung(
         over: what the share is of.
 
     Returns:
-        None if there is nothing to pause: no step is paced, its whole result is there
-        already, or the training ended before (and then its whole result is there).
+        Where there is nothing to pause, the seconds of training: no step is paced, its
+        whole result is there already (0.0), or the training ended before the share, so
+        that its whole result is there now.
 
     Raises:
         TaskError: the metric can't be taken.
     """
     index = recipe.paced
     if index is None or prefixes.has(whole := _node(recipe, index)):
-        return None
+        return 0.0
     key = prefixes.key(whole, share, over)
     before = prefixes.realise(Recipe(recipe.steps[:index]), whole.format)
     with prefixes.cache.lock(prefixes.key(whole), prefixes.run.give_way):
         if prefixes.has(whole):
-            return None
+            return 0.0
         if (folder := prefixes.cache.get(key)) is not None:
             return Rung(
                 json.loads((folder / RUNG).read_text()), before.trace, before.cost
             )
         begin, spent = time.monotonic(), cpu_s()
+        earlier = resumed(prefixes, recipe, paused) if over == "length" else None
         with tempfile.TemporaryDirectory(prefix="paretune-") as scratch:
             state = Path(scratch) / STATE
             candidate = _trained(
-                prefixes, recipe, before.candidate, share, paused, over, state
+                prefixes, recipe, before.candidate, share, over, earlier, state
             )
             trained = time.monotonic()
             if over == "length" and not state.exists():
-                prefixes.keep(whole, candidate, trained - begin)
-                return None
+                seconds = trained - begin
+                prefixes.keep(whole, candidate, seconds + spent_s(earlier))
+                return seconds
             prefixes.run.progress("checking", 0.0)
             facts = {
                 "share": share,
@@ -98,6 +103,7 @@ def rung(
                 "quality": prefixes.scores(candidate),
                 "seconds": time.monotonic() - begin,
                 "cpu_s": cpu_s() - spent,
+                "spent_s": cpu_s() - spent + spent_s(earlier),
             }
 
             def fill(into: Path) -> None:
@@ -137,8 +143,8 @@ def _trained(
     recipe: Recipe,
     before: Candidate,
     share: float,
-    paused: Sequence[float],
     over: Over,
+    earlier: Path | None,
     state: Path,
 ) -> Candidate:
     """The candidate at the share; `state` is made where its training paused."""
@@ -146,7 +152,7 @@ def _trained(
     assert index is not None
     path = path_of(Recipe(recipe.steps[: index + 1]), "torch")
     if over == "length":
-        fidelity = Fidelity(share, resumed(prefixes, recipe, paused), state)
+        fidelity = Fidelity(share, earlier, state)
         return prefixes.compute(path, len(path) - 1, before, fidelity)
     run = prefixes.run
     part = Part(run.task, share, run.seed)

@@ -123,11 +123,7 @@ def _run(
         order.append(index)
         end, begins = now, upcoming(paths[index], cached)
         for later in paths[index][paths[index].index(begins) :] if begins else ():
-            end = (
-                max(end + seconds[later], 0.0)
-                if later not in ready
-                else max(end, ready[later])
-            )
+            end = end + seconds[later] if later not in ready else max(end, ready[later])
             ready.setdefault(later, end)
         free[free.index(min(free))] = end
     return tuple(order), max(free)

@@ -27,6 +27,7 @@ from paretune.engine.path import Node, convert, formats, key_of, path_of
 from paretune.measurement._cpu import cpu_s
 from paretune.store.cache import Cache
 
+RUNG = "rung.json"  # beside the state of a paused training
 TRACED_SAMPLES = 1024  # quality after each step is for the reader, not for the search
 
 
@@ -111,7 +112,9 @@ class Prefixes:
                     candidate = self.compute(path, i, candidate, fidelity)
                     spent = time.monotonic() - begin
                     # To wait for a lock, or while others measure, is no work.
-                    facts = self.keep(path[i], candidate, min(spent, cpu_s() - used))
+                    work = min(spent, cpu_s() - used)
+                    work += spent_s(state) if paced else 0.0
+                    facts = self.keep(path[i], candidate, work)
                     trace.append({**facts, "cached": False})
                     cost["train_s" if path[i].format == "torch" else "export_s"] += (
                         spent
@@ -270,3 +273,11 @@ def _zeros(candidate: Candidate) -> dict[str, float]:
         for name in ("zeros", "spared")
         if hasattr(known, name)
     }
+
+
+def spent_s(state: Path | None) -> float:
+    """Processor time that went into a paused training, before it goes on from there."""
+    if state is None:
+        return 0.0
+    told = json.loads((state.parent / RUNG).read_text())
+    return float(told.get("spent_s", told["cpu_s"]))

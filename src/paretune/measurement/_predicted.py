@@ -91,12 +91,16 @@ class LatencyModel:
 
     def predict(self, layers: Sequence[Layer], group: str) -> Forecast:
         """What a structure will be measured to take, the screening's noise included."""
-        alike = {p.layers for p in self.points if p.group == group}
-        if len(alike) < LEAST:
-            return Forecast()
         if group not in self._fitted:
             self._fitted[group] = _Group(_latest(self.points), group)
-        return self._fitted[group].predict(layers)
+        fitted = self._fitted[group]
+        alike = {p.layers for p in fitted.points if p.group == group}
+        if len(alike) < LEAST:
+            return Forecast()
+        try:
+            return fitted.predict(layers)
+        except RuntimeError:  # no costs were found in as many steps as are usual
+            return Forecast()
 
 
 @dataclass(frozen=True)
@@ -199,13 +203,19 @@ class _Group:
 
 
 def _latest(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The last points of each group, in their order."""
-    left = Counter(p.group for p in points)
+    """The points of the last structures of each group, in their order.
+
+    Of a structure that was measured again and again the last one counts: others of
+    the same layers would push out all that it could be told from.
+    """
+    last = {(p.group, p.layers): i for i, p in enumerate(points)}
+    kept = sorted(last.values())
+    left = Counter(points[i].group for i in kept)
     found = []
-    for point in points:
-        if left[point.group] <= MOST:
-            found.append(point)
-        left[point.group] -= 1
+    for i in kept:
+        if left[points[i].group] <= MOST:
+            found.append(points[i])
+        left[points[i].group] -= 1
     return tuple(found)
 
 

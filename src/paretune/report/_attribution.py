@@ -75,9 +75,11 @@ def meaning(study: Study, step: Told) -> str:
     change: Mapping[str, Told] = step["change"]
     called = [m for m in change if change[m]["verdict"]]
     if not called:
+        if not change:
+            return "nothing that was measured can be compared without it."
         return (
-            "nothing that is measured here changes without it: the recipe can do "
-            "without this step."
+            "no difference without it could be told from chance on this many samples, "
+            "which doesn't prove that there is none."
         )
     made = [_made(step, m) for m in called if change[m]["kind"] == "ratio"]
     parts = [f"makes {join(made)}"] if made else []

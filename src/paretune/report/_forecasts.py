@@ -13,15 +13,18 @@ def told(study: Study) -> str:
         >>> from paretune.core.target import Target
         >>> axes = (Objective("accuracy", "higher"),)
         >>> facts = {"points": 9, "foretold": 4, "held": 4, "error": 0.061}
-        >>> told(Study("s", "t", {}, Target(), "", axes, forecasts=facts))
-        'learned from 9 structures; of 4 that it foretold before they were measured, 4 \
-lay in its 95 % interval, and the median error was 6.1 %'
+        >>> study = Study("s", "t", {}, Target(), "", axes, forecasts=facts)
+        >>> print(told(study).replace("; ", ";\\n"))
+        learned from 9 structures of this task, earlier studies included;
+        of 4 that it foretold before they were measured, 4 lay in its 95 % interval, \
+and the median error was 6.1 %
     """
     facts = study.forecasts
     points = int(facts.get("points", 0))
     if not points:
         return ""
-    said = f"learned from {points} structure{'' if points == 1 else 's'}; "
+    said = f"learned from {points} structure{'' if points == 1 else 's'} of this task, "
+    said += "earlier studies included; "
     if foretold := int(facts["foretold"]):
         said += (
             f"of {foretold} that it foretold before they were measured, "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paretune.core.recipe import canonical
 from paretune.core.study import Study
 from paretune.core.trial import Trial
 from paretune.report._html import text
@@ -23,7 +24,7 @@ def agreement(study: Study) -> str:
     validation split; the other is that of the finished artifact.
     """
     metric = next(iter(study.metrics))
-    pairs = [p for t in study.trials if (p := _pair(t, metric)) is not None]
+    pairs = _pairs(study, metric)
     if len(pairs) < LEAST:
         return ""
     before, after = np.array(pairs).T
@@ -58,9 +59,24 @@ def tau(one: Ranked, other: Ranked) -> float:
         >>> tau([1, 2, 3], [1, 3, 2]).__round__(2)
         0.33
     """
-    a, b = (np.sign(np.subtract.outer(x, x)) for x in (one, other))
-    size = np.sqrt((a**2).sum() * (b**2).sum())
-    return float((a * b).sum() / size) if size else float("nan")
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(one, other).statistic)
+
+
+def _pairs(study: Study, metric: str) -> list[tuple[float, float]]:
+    """One of each trained subnet, however many files were made of it.
+
+    Several files of one net would count as as many that agree with each other.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for trial in study.trials:
+        pair = _pair(trial, metric)
+        if pair is not None:
+            steps = [dict(s) for s in trial.steps]
+            last = max(n for n, s in enumerate(steps) if "epochs" in s)
+            found.setdefault(canonical(steps[: last + 1]), pair)
+    return list(found.values())
 
 
 def _pair(trial: Trial, metric: str) -> tuple[float, float] | None:

@@ -57,6 +57,7 @@ def sentence(study: Study, found: Frontier | None = None) -> str:
     if not count:
         return f"Warm start: {names} had no recipe that was tried here."
     what = f"Warm start: of {count} recipe{'s' * (count > 1)} taken over from {names}, "
+    what += "some of which it might have come to by itself, "
     if not members:
         return f"{what}none is on the frontier; it gave nothing but knowledge of them."
     said = f"{what}{members} {'is' if members == 1 else 'are'} on the frontier"

@@ -35,9 +35,15 @@ class Needs:
         made = self._path.with_suffix(".new")
         with storing(made):
             descriptor = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-            lock(descriptor, made, block=True)
-            os.write(descriptor, "\n".join(sorted(wanted)).encode())
-            made.rename(self._path)
+            try:
+                lock(descriptor, made, block=True)
+                os.write(descriptor, "\n".join(sorted(wanted)).encode())
+                made.rename(self._path)
+            except BaseException:
+                os.close(descriptor)
+                with suppress(OSError):
+                    made.unlink()
+                raise
         self._close()
         self._descriptor, self._told = descriptor, wanted
 
@@ -61,8 +67,10 @@ def needed(folder: Path) -> frozenset[str]:
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                if lock(descriptor, path, block=False) and path.suffix != ".new":
-                    path.unlink()
+                if lock(descriptor, path, block=False):
+                    # A live one may be about to lock the file that it has just made.
+                    if path.suffix != ".new":
+                        path.unlink()
                 else:
                     found |= set(path.read_text().split())
             finally:

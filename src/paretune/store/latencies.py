@@ -71,6 +71,7 @@ class Latencies:
                 found[record["structure"]] = record
             elif record["full"] or not before["full"]:
                 foreseen = {"foreseen": before.get("foreseen")}
+                del found[record["structure"]]  # the latest come last
                 found[record["structure"]] = {**record, **foreseen}
         return list(found.values())
 

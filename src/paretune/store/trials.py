@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
@@ -144,7 +145,9 @@ class Trials(Certified):
             values: dict[str, Any] = {"token": lease.token, "faults": faults}
             if faults > RETRIES or row.attempt >= MAX_ATTEMPTS:
                 error = error or f"it was cut short {row.attempt} times."
-                trial = Trial(number, tuple(json.loads(row.steps)), state, error=error)
+                halted = claim_of(study, row).halted
+                trial = halted or Trial(number, tuple(json.loads(row.steps)), state)
+                trial = replace(trial, state=state, error=error)
                 values |= finished(trial)
             else:
                 values |= {"attempt": row.attempt + 1}

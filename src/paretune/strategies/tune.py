@@ -66,6 +66,7 @@ class Tune(Strategy):
         fine_tuning
     """
 
+    bound: ClassVar[bool] = True
     source: ClassVar[str] = "Akiba et al. 2019, arXiv:1907.10902"
 
     sampler: Sampler = field(default_factory=TPE)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.automation.schedulers._curves import hopeless
 from paretune.automation.schedulers._halving import ladder
 from paretune.automation.schedulers._points import nondominated
 from paretune.automation.schedulers.full_length import FullLength
@@ -139,3 +140,16 @@ def test_ten_thousand_trials_are_cheap(scheduler):
     begin = time.process_time()
     assert scheduler.promote(asked) is not None
     assert time.process_time() - begin < 1.0
+
+
+def test_a_footprint_that_only_the_end_tells_speaks_against_nobody():
+    axes = (AXES[0], Objective("transfer_size", "lower"))
+    ended = [trial(n, [0.8], final=0.9) for n in range(1, 6)]
+    size = figure("transfer_size", 50.0)
+    ended = [
+        replace(t, measurements={**t.measurements, "transfer_size": size})
+        for t in ended
+    ]
+    waiting = [trial(n, [0.5]) for n in (6, 7)]
+    told = History(axes, (trial(0, (), 1000.0, 0.9), *ended, *waiting))
+    assert not hopeless(waiting, told, 0).any()

@@ -7,7 +7,6 @@ from statistics import median
 
 import numpy as np
 
-from paretune.core.budget import FOOTPRINT
 from paretune.core.strategy import History
 from paretune.core.trial import INFEASIBLE, Trial
 
@@ -100,11 +99,7 @@ def violations(history: History, trials: Sequence[Trial]) -> list[float]:
         worst + 1.0
         if trial.state.startswith("failed")
         else max(broken, usual)
-        if trial.state == INFEASIBLE and not _measured(trial)
+        if trial.foreseen
         else broken
         for broken, trial in zip(found, trials, strict=True)
     ]
-
-
-def _measured(trial: Trial) -> bool:
-    return not FOOTPRINT.keys().isdisjoint(trial.values)

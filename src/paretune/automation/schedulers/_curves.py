@@ -36,7 +36,9 @@ def hopeless(trials: Sequence[Trial], history: History, index: int) -> np.ndarra
     quality = np.array([o.metric not in FOOTPRINT for o in history.objectives])
     gains = points(climbed, history, None) - points(climbed, history, index)
     gain = np.where(quality, gains.mean(0) - SPREADS * gains.std(0, ddof=1), 0.0)
-    guess = points(trials, history, index) + gain  # lower is better
+    guess = points(trials, history, index)
+    # What isn't known before the end, such as how weights compress, may be the best.
+    guess = np.where(~quality & (guess >= WORST), -np.inf, guess + gain)
     known = points(ended, history, None)
     known = known[(known < WORST).all(1)]
     known = known[nondominated(known)]

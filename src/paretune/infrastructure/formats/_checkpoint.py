@@ -145,7 +145,11 @@ class Checkpoint:
             place = Place(**facts["place"])
             return cls(place, Generators.from_json(facts["generators"]), tensors)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError("checkpoint-corrupt", f"{folder}: {error}") from error
+            raise StoreError(
+                "checkpoint-corrupt",
+                f"the state of a training in {folder} can't be read ({error}); remove "
+                "that folder, and the training starts over.",
+            ) from error
 
     def has(self, name: str) -> bool:
         """Whether a model of that name was left."""
@@ -170,7 +174,7 @@ class Checkpoint:
             raise StoreError(
                 "checkpoint-corrupt",
                 f"the {name} that was left when training paused has other tensors; "
-                "the task or a library has changed.",
+                "the task or a library has changed: begin another study with --study.",
             )
         for key, value in kept.items():
             places[key].copy_(value)
