@@ -15,6 +15,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from paretune import catalog
 from paretune.core.recipe import canonical
 from paretune.core.trial import Trial
 from paretune.engine.path import libraries
+from paretune.strategies.shrink_and_improve import ShrinkAndImprove
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUALITY = "accuracy"
@@ -38,6 +40,19 @@ TASKS = {
     "activity": f"{EXAMPLES / 'activity' / 'task.py'}:task",
 }
 EPOCHS = 5
+# What the loop has no use of.
+UNUSED = {
+    *(
+        "automation",
+        "strategies",
+        "report",
+        "cli",
+        "search.py",
+        "course.py",
+        "queue.py",
+    ),
+    *("agenda.py", "settling.py", "ours.py", "compare.py", "ablation.py"),
+}
 
 
 @dataclass(frozen=True)
@@ -74,21 +89,29 @@ def event(cpu_s: float, trial: Trial) -> Event:
     return Event(cpu_s, trial.number, steps, trial.state, values)
 
 
-def folder(quick: bool = False) -> Path:
+def folder(method: str, quick: bool = False) -> Path:
     """Where runs are kept, so that a comparison goes on where it was."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     base = Path(home) / "paretune" / "bench" / f"search{'-quick' if quick else ''}"
-    found = base / origin()
+    found = base / origin(method)
     found.mkdir(parents=True, exist_ok=True)
     return found
 
 
-def origin() -> str:
-    """A digest of what a run comes of: runs of other code don't compare."""
-    found = sha256(canonical([REQUIRE, EPOCHS, list(libraries())]).encode())
+@cache
+def origin(method: str) -> str:
+    """A digest of what a run comes of: runs of other code don't compare.
+
+    The loop has a sampler of its own, and no strategy or scheduler.
+    """
     root = EXAMPLES.parent
-    own = sorted((root / "bench" / "search").glob("*.py"))
-    for path in (*sorted((root / "src").rglob("*.py")), *own):
+    files = [*(root / "src").rglob("*.py"), *Path(__file__).parent.glob("*.py")]
+    facts: list[Any] = [REQUIRE, EPOCHS, list(libraries())]
+    if method == "loop":
+        files = [f for f in files if UNUSED.isdisjoint(f.relative_to(root).parts)]
+        facts += [r.to_json() for r in ShrinkAndImprove(epochs=EPOCHS).recipes()]
+    found = sha256(canonical(facts).encode())
+    for path in sorted(files):
         found.update(path.read_bytes())
     return found.hexdigest()[:12]
 

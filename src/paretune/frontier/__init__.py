@@ -10,7 +10,7 @@ each pair by itself and never chained.
 from __future__ import annotations
 
 from paretune.frontier._compare import INFERIOR, compare, dominates
-from paretune.frontier._figures import COST_MARGIN, QUALITY_DROP, RESAMPLES
+from paretune.frontier._figures import COST_MARGIN, QUALITY_DROP, RESAMPLES, reference
 from paretune.frontier._frontier import SOLID, Frontier
 from paretune.frontier._live import Live
 from paretune.frontier._members import frontier
@@ -36,6 +36,7 @@ __all__ = [
     "of_members",
     "paired",
     "record",
+    "reference",
     "right",
     "selected",
 ]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from paretune.automation._outlook import outlook, told
 from paretune.automation.samplers.nsga2 import NSGA2
 from paretune.automation.samplers.random_search import RandomSearch
 from paretune.automation.subnet import Subnet
@@ -31,6 +32,7 @@ RATIOS = tuple(round(0.05 * n, 2) for n in range(2, 19))
 LADDER = (0.5, 0.3, 0.7, 0.85, 0.6, 0.8)
 WIDTHS = (0.5, 0.75, 0.375, 0.25, 0.625)
 ATTEMPTS = 25  # of each sampler
+OPTIMISM = 2.0  # standard deviations that a halted trial is thought better by
 _PRUNING, _SUBNET = StructuredPruning.name(), Subnet.name()
 
 
@@ -207,24 +209,35 @@ def _removed(step: Mapping[str, Any]) -> float | None:
     return 1 - float(widths.pop()) if len(widths) == 1 else None
 
 
+def _only(trial: Trial, last: Technique) -> float | None:
+    """What a trial that was pruned once, and went through `last` then, had removed."""
+    ratios = [r for s in trial.steps if (r := _removed(s)) is not None]
+    if len(ratios) != 1 or dict(trial.steps[-1]) != last.to_json():
+        return None
+    return ratios[0]
+
+
 def _window(history: History, last: Technique) -> tuple[float, float]:
     """(the highest ratio that left too big a model, the lowest that hurt too much).
 
-    Of models that were pruned once and went through `last` at the end.
+    Of models that were pruned once and went through `last` at the end. A halted one
+    hurt too much if not even an optimistic guess of its quality is enough.
     """
     low, high = 0.0, 1.0
     base = history.baseline
     if base is None:
         return low, high
-    for trial in history.trials:
-        ratios = [r for s in trial.steps if (r := _removed(s)) is not None]
-        if len(ratios) != 1 or dict(trial.steps[-1]) != last.to_json():
-            continue
+    alike = [(t, r) for t in history.trials if (r := _only(t, last)) is not None]
+    guesses = outlook(history, [t for t, _ in alike], OPTIMISM)
+    for (trial, ratio), guess in zip(alike, guesses, strict=True):
         if trial.foreseen:
-            low = max(low, ratios[0])
-        for constraint in history.budget.broken(trial.values, base.values):
+            low = max(low, ratio)
+        sure = not trial.halted or told(history, len(trial.rungs) - 1)
+        for constraint in history.budget.broken(
+            guess if sure else trial.values, base.values
+        ):
             if constraint.metric in FOOTPRINT:
-                low = max(low, ratios[0])
+                low = max(low, ratio)
             else:
-                high = min(high, ratios[0])
+                high = min(high, ratio)
     return low, high

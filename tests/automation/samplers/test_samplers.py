@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.automation.samplers._outcomes import losses, values, violations
+from paretune.automation._outlook import outlook
+from paretune.automation.samplers._outcomes import losses, violations
 from paretune.automation.samplers.gaussian_process import GaussianProcess
 from paretune.automation.samplers.nsga2 import NSGA2
 from paretune.automation.samplers.random_search import RandomSearch
@@ -203,13 +204,13 @@ def test_a_halted_trial_counts_with_the_quality_that_it_may_still_reach():
     halted = replace(trial(3, (), {"size": 40.0}, "halted"), rungs=rung(0.6))
     budget = Budget.parse("accuracy>=baseline-15pt", ["accuracy"])
     history = History(OBJECTIVES, (base, *ended, halted), (), budget)
-    (expected,) = values(history, [halted])
+    (expected,) = outlook(history, [halted])
     assert expected == pytest.approx({"accuracy": 0.7, "size": 40.0})
     assert losses(history, history.trials)[3].tolist() == [2.0, 1.0]
     broken = violations(history, history.trials)
     assert broken[3] == pytest.approx(0.05 / 0.75)
     first = History(OBJECTIVES, (base, halted), (), budget)
-    assert values(first, [halted])[0]["accuracy"] == 0.6
+    assert outlook(first, [halted])[0]["accuracy"] == 0.6
 
 
 class TestRegularizedEvolution:

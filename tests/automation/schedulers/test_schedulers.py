@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.automation.schedulers._curves import hopeless
 from paretune.automation.schedulers._halving import ladder
 from paretune.automation.schedulers._points import nondominated
+from paretune.automation.schedulers._promise import Promise
 from paretune.automation.schedulers.full_length import FullLength
 from paretune.automation.schedulers.hyperband import Hyperband
 from paretune.automation.schedulers.successive_halving import SuccessiveHalving
@@ -81,12 +81,32 @@ def test_a_trial_that_trains_on_takes_a_place_and_is_not_promoted_again():
     assert halving.promote(asked) is None
 
 
-def test_the_second_is_unlike_the_first_so_that_the_whole_frontier_is_kept():
+def test_the_one_goes_on_that_may_add_most_to_the_frontier():
     halving = SuccessiveHalving(epochs=6)
     gone = trial(1, [0.9, 0.95], size=100, final=0.95)
-    like, small = trial(2, [0.89], size=99), trial(3, [0.7], size=10)
+    like, small = trial(2, [0.89], size=99), trial(3, [0.8], size=10)
     beaten = [trial(n, [0.5], size=200 + n) for n in range(4, 7)]
     assert halving.promote(history(gone, like, small, *beaten)) == 3
+
+
+def test_while_few_have_gone_on_whoever_may_add_something_does():
+    halving = SuccessiveHalving(epochs=6)
+    budget = Budget.parse("accuracy>=baseline-5pt", ["accuracy"])
+    ended = [trial(1, [0.6, 0.7], 100, 0.9)]
+    able, poor = trial(2, [0.58], size=50), trial(3, [0.4], size=10)
+    assert halving.promote(history(*ended, poor, budget=budget)) is None
+    assert halving.promote(history(*ended, poor, able, budget=budget)) == 2
+    ended += [trial(n, [0.6, 0.7], 100 + n, 0.9) for n in (4, 5, 6)]
+    assert halving.promote(history(*ended, able, budget=budget)) is None
+
+
+def test_what_can_no_longer_keep_the_quality_asked_for_is_left():
+    budget = Budget.parse("accuracy>=baseline-5pt", ["accuracy"])
+    ended = [trial(n, [0.6, 0.7], 100 + n, 0.88 + n / 500) for n in range(1, 5)]
+    waiting = [trial(n, [0.4], 10) for n in range(5, 25)]
+    asked = history(*ended, *waiting, budget=budget)
+    assert SuccessiveHalving(6).promote(asked) is None
+    assert SuccessiveHalving(6, curves=False).promote(asked) == 5
 
 
 def test_what_breaks_the_budget_comes_last():
@@ -105,7 +125,7 @@ def test_a_curve_that_cannot_reach_the_frontier_is_left_unless_switched_off():
     assert off.promote(history(*done, *waiting)) in range(5, 16)
     few = history(*done[:3], *waiting)  # nothing is said by three
     assert SuccessiveHalving(6, curves=True).promote(few) in range(5, 16)
-    smaller = [replace(t, measurements={"size": figure("size", 5)}) for t in waiting]
+    smaller = [trial(n, [0.65], 5) for n in range(5, 16)]
     assert SuccessiveHalving(6).promote(history(*done, *smaller)) in range(5, 16)
 
 
@@ -152,4 +172,4 @@ def test_a_footprint_that_only_the_end_tells_speaks_against_nobody():
     ]
     waiting = [trial(n, [0.5]) for n in (6, 7)]
     told = History(axes, (trial(0, (), 1000.0, 0.9), *ended, *waiting))
-    assert not hopeless(waiting, told, 0).any()
+    assert Promise(waiting, told, 0).hopeful() == waiting

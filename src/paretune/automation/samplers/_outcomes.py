@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
 
+from paretune.automation._outlook import outlook
 from paretune.core.strategy import History
 from paretune.core.trial import INFEASIBLE, Trial
 
 BROKEN = 1e-9  # the least violation that counts as one
-
-Figures = Mapping[str, float]
-
-
-def values(history: History, trials: Sequence[Trial]) -> list[Figures]:
-    """The trials' figures, with the quality that a halted one may be expected to reach.
-
-    That is its quality at its last rung and what finished trials gained from there to
-    the end, half of them more and half less; while none has finished, that at the rung.
-    """
-    ended = [t for t in history.trials if t.ok and t.rungs] if _halts(trials) else []
-    gains: dict[tuple[int, str], float] = {}
-
-    def gain(rung: int, metric: str) -> float:
-        if (rung, metric) not in gains:
-            found = [
-                t.values[metric] - float(t.rungs[rung]["quality"][metric])
-                for t in ended
-                if len(t.rungs) > rung
-                and metric in t.values
-                and metric in t.rungs[rung]["quality"]
-            ]
-            gains[rung, metric] = median(found) if found else 0.0
-        return gains[rung, metric]
-
-    def expected(trial: Trial) -> Figures:
-        if not trial.halted or not trial.rungs:
-            return trial.values
-        rung = len(trial.rungs) - 1
-        reached = trial.rungs[rung]["quality"]
-        guess = {m: float(value) + gain(rung, m) for m, value in reached.items()}
-        return {**guess, **trial.values}
-
-    return [expected(t) for t in trials]
-
-
-def _halts(trials: Sequence[Trial]) -> bool:
-    return any(t.halted for t in trials)
 
 
 def losses(history: History, trials: Sequence[Trial]) -> np.ndarray:
@@ -59,7 +22,7 @@ def losses(history: History, trials: Sequence[Trial]) -> np.ndarray:
     that broke the budget was never trained; a failure has none) counts as the worst
     seen: nothing speaks for it.
     """
-    known = values(history, trials)
+    known = outlook(history, trials)
     found = np.full((len(trials), len(history.objectives)), 2.0)
     for column, objective in enumerate(history.objectives):
         sign = 1.0 if objective.better == "lower" else -1.0
@@ -83,7 +46,7 @@ def violations(history: History, trials: Sequence[Trial]) -> list[float]:
     """
     base = history.baseline.values if history.baseline else {}
     found: list[float] = []
-    for trial, figures in zip(trials, values(history, trials), strict=True):
+    for trial, figures in zip(trials, outlook(history, trials), strict=True):
         broken = BROKEN if trial.state == INFEASIBLE else 0.0
         for constraint in history.budget.constraints:
             value = figures.get(constraint.metric)

@@ -1,4 +1,4 @@
-"""Which halted trial goes on: one that no other at its rung beats on all objectives."""
+"""Which halted trial goes on: the one that promises the frontier most."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from paretune.automation.schedulers._curves import hopeless
+from paretune.automation._outlook import ENOUGH, outlook
 from paretune.automation.schedulers._points import nondominated, points
+from paretune.automation.schedulers._promise import Promise
 from paretune.core.recipe import SHORT
 from paretune.core.strategy import History
 from paretune.core.trial import Trial
@@ -41,9 +42,11 @@ def promoted(history: History, rungs: Rungs, eta: int, curves: bool) -> int | No
     """The number of the halted trial that goes on; None if no place is free.
 
     At each rung, the highest first, one place in `eta` is free to go on, and at least
-    one. It is given to a trial that none of the halted beats on every objective: the
-    one that is least like those that went on, so that the whole frontier is kept.
-    Trials that break the budget by their footprint come last.
+    one. It is given to the trial that may add most to the hypervolume of the finished
+    ones within the budget's limits; if none may, to the one of the best quality that
+    no other halted there beats. Trials that break the budget by their footprint come
+    last. While fewer than four have gone on, whoever may add something does: what
+    halted trials come to is told by those that were finished.
 
     Args:
         history: of the search.
@@ -61,16 +64,16 @@ def promoted(history: History, rungs: Rungs, eta: int, curves: bool) -> int | No
             if t.halted and len(t.rungs) == index + 1 and t.number not in under_way
         ]
         halted = {t.number for t in waiting}
-        went = [t for t in trials if t.number not in halted]
-        if not waiting or len(went) >= max(1, len(trials) // eta):
+        went = len(trials) - len(halted)
+        full = went >= max(1, len(trials) // eta)
+        if not waiting or (full and went >= ENOUGH):
             continue
-        if curves:
-            lost = hopeless(waiting, history, index)
-            waiting = [
-                t for t, is_lost in zip(waiting, lost, strict=True) if not is_lost
-            ]
-        if waiting:
-            return _chosen(_fitting(waiting, history), went, history, index).number
+        promise = Promise(_fitting(waiting, history), history, index)
+        if (greatest := promise.greatest()) is not None:
+            return greatest.number
+        left = promise.hopeful() if curves else promise.trials
+        if left and not full:
+            return _best(left, history).number
     return None
 
 
@@ -95,20 +98,8 @@ def _fitting(trials: list[Trial], history: History) -> list[Trial]:
     return found or trials
 
 
-def _chosen(
-    waiting: Sequence[Trial], went: Sequence[Trial], history: History, index: int
-) -> Trial:
-    """Of those that none beats, the one farthest from those that went on.
-
-    Before any has, the one of the best quality.
-    """
-    figures = points(waiting, history, index)
-    best = np.flatnonzero(nondominated(figures))
-    if not went:
-        return waiting[int(best[np.argmin(figures[best, 0])])]
-    others = points(went, history, index)
-    both = np.vstack([figures[best], others])
-    spread = np.ptp(both, axis=0)
-    scale = np.where(spread > 0, spread, 1.0)
-    apart = np.abs(figures[best, None] - others[None]) / scale
-    return waiting[int(best[np.argmax(apart.sum(-1).min(-1))])]
+def _best(trials: Sequence[Trial], history: History) -> Trial:
+    """Of those that none beats, the one of the best quality."""
+    figures = points(outlook(history, trials), history)
+    free = np.flatnonzero(nondominated(figures))
+    return trials[int(free[np.argmin(figures[free, 0])])]

@@ -1,4 +1,4 @@
-"""Trials at a rung as points: a row each, a column an objective, lower is better."""
+"""Trials as points: a row each, a column an objective, lower is better."""
 
 from __future__ import annotations
 
@@ -6,39 +6,51 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paretune.automation._outlook import Figures
 from paretune.core.budget import FOOTPRINT
 from paretune.core.strategy import History, Objective
-from paretune.core.trial import Trial
+from paretune.frontier import reference
 
 WORST = 1e300  # of a figure that isn't there
 
 
-def points(trials: Sequence[Trial], history: History, index: int | None) -> np.ndarray:
-    """Figures of trials; the logarithm of those of the footprint.
+def points(found: Sequence[Figures], history: History) -> np.ndarray:
+    """Figures as points; of those of the footprint the logarithm.
 
     Args:
-        trials: one row each.
+        found: by metric, one row each.
         history: the objectives.
-        index: of the rung that quality is taken from; None: from the end.
     """
     columns = [
-        [_figure(trial, objective, index) for trial in trials]
-        for objective in history.objectives
+        [_figure(figures.get(o.metric, np.nan), o) for figures in found]
+        for o in history.objectives
     ]
-    return np.array(columns, float).T.reshape(len(trials), len(columns))
+    return np.array(columns, float).T.reshape(len(found), len(columns))
 
 
-def _figure(trial: Trial, objective: Objective, index: int | None) -> float:
-    name = objective.metric
+def corner(history: History) -> np.ndarray | None:
+    """The point that hypervolume is measured from: the limits, where there are any.
+
+    Where the budget says nothing, as `Frontier.reference` has it. None while there is
+    no baseline with all of the objectives.
+    """
+    base = history.baseline.values if history.baseline else {}
+    if any(o.metric not in base for o in history.objectives):
+        return None
+    found = []
+    for o in history.objectives:
+        limit = reference(o, base, history.budget)
+        own = [
+            c.limit(base) for c in history.budget.constraints if c.metric == o.metric
+        ]
+        found.append(min(_figure(value, o) for value in (limit, *own)))
+    return np.array(found)
+
+
+def _figure(value: float, objective: Objective) -> float:
+    if objective.metric in FOOTPRINT and value > 0:
+        value = float(np.log(value))
     sign = 1.0 if objective.better == "lower" else -1.0
-    if name not in FOOTPRINT and index is not None:
-        value = float(trial.rungs[index]["quality"].get(name, np.nan))
-    elif name in trial.measurements:
-        value = trial.measurements[name].value
-        if name in FOOTPRINT and value > 0:
-            value = float(np.log(value))
-    else:
-        return WORST
     return sign * value if np.isfinite(value) else WORST
 
 

@@ -1,4 +1,4 @@
-"""Of the trials that reach a rung, the best third goes on to the next."""
+"""Of the trials that reach a rung, the third that promises most goes on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from paretune.core.strategy import History, Scheduler
 class SuccessiveHalving(Scheduler):
     """Asynchronous: a trial goes on as soon as a place at its rung is free.
 
-    Trials are compared on all objectives: their quality at the rung, and the footprint
-    of their structure, which is known before training.
+    A trial promises what it may add to the hypervolume: by its quality at the rung, and
+    the footprint of its structure, which is known before training.
 
     Attributes:
         eta: of so many trials at a rung, one goes on.
