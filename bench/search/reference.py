@@ -40,18 +40,9 @@ TASKS = {
     "activity": f"{EXAMPLES / 'activity' / 'task.py'}:task",
 }
 EPOCHS = 5
-# What the loop has no use of.
-UNUSED = {
-    *(
-        "automation",
-        "strategies",
-        "report",
-        "cli",
-        "search.py",
-        "course.py",
-        "queue.py",
-    ),
-    *("agenda.py", "settling.py", "ours.py", "compare.py", "ablation.py"),
+UNUSED = {  # what the loop has no use of
+    *("automation", "strategies", "report", "cli", "api", "search.py", "course.py"),
+    *("queue.py", "agenda.py", "settling.py"),
 }
 
 
@@ -105,7 +96,8 @@ def origin(method: str) -> str:
     The loop has a sampler of its own, and no strategy or scheduler.
     """
     root = EXAMPLES.parent
-    files = [*(root / "src").rglob("*.py"), *Path(__file__).parent.glob("*.py")]
+    own = Path(__file__).with_name("loop.py" if method == "loop" else "ours.py")
+    files = [*(root / "src").rglob("*.py"), Path(__file__), own]
     facts: list[Any] = [REQUIRE, EPOCHS, list(libraries())]
     if method == "loop":
         files = [f for f in files if UNUSED.isdisjoint(f.relative_to(root).parts)]

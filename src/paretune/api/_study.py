@@ -14,7 +14,7 @@ from paretune.core.measurement import Measurement
 from paretune.core.study import Study
 from paretune.core.task import Task
 from paretune.core.trial import Trial
-from paretune.frontier import frontier
+from paretune.frontier import Frontier, frontier
 from paretune.options import Progress, unheard
 from paretune.report import bundle as bundles
 from paretune.report import page, verdict
@@ -29,6 +29,20 @@ def load(study: str, store: Path | None = None) -> Study:
     """
     root = (store or studies.default_store()).resolve()
     return studies.load_study(study, Trials.open(root, create=False), root)
+
+
+def load_frontier(study: str, store: Path | None = None) -> Frontier:
+    """The frontier alone of a study, however many trials it has.
+
+    The members are those of `frontier(load(study))`. Only they and the baseline are
+    read, where the store's own numbers tell who they are, and what is told of all
+    trials, such as the hypervolume, is told of these.
+
+    Raises:
+        StoreError: there is none of that name; names the nearest.
+    """
+    root = (store or studies.default_store()).resolve()
+    return studies.load_frontier(study, Trials.open(root, create=False), root)
 
 
 def certified(study: Study) -> bool:
