@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from paretune.automation.samplers.random_search import RandomSearch
 from paretune.core.budget import Budget
 from paretune.core.recipe import canonical
 from paretune.core.strategy import History, Objective, Sampler
-from paretune.core.trial import INFEASIBLE, Trial
+from paretune.core.trial import HALTED, INFEASIBLE, Trial
 from paretune.strategies.shrink_and_improve import (
     LADDER,
     RATIOS,
@@ -138,6 +139,38 @@ def test_ratios_that_can_not_meet_the_budget_are_passed_over():
     assert all(r > LADDER[0] for r in tried[1:5])
     strict = run(ShrinkAndImprove(), 5, require="accuracy>=baseline-0.5pt")
     assert all(r < LADDER[0] for r in ratios(strict)[1:])
+
+
+def test_ratios_beyond_one_whose_quality_is_lost_at_a_rung_are_passed_over():
+    def pruned(number, ratio, quality, final=None):
+        steps = tuple(
+            catalog.recipe(
+                [
+                    {"technique": "structured_pruning", "ratio": ratio},
+                    {"technique": "distillation", "epochs": 5},
+                    {"technique": "post_training_quantization"},
+                ]
+            ).to_json()
+        )
+        figures = outcome(steps)
+        figures["accuracy"] = final
+        if final is None:
+            del figures["accuracy"]
+        made = trial(number, steps, figures, "ok" if final else HALTED)
+        rung = {"share": 0.1, "epochs": 0.5, "quality": {"accuracy": quality}}
+        return replace(made, rungs=(rung,))
+
+    first = trial(0, (), outcome(()))
+    budget = Budget.parse("accuracy>=baseline-3pt", ["accuracy"])
+    ended, lost = pruned(1, 0.5, 0.85, 0.9), pruned(2, 0.7, 0.5)
+    history = History(OBJECTIVES, (first, ended, lost), (), budget)
+    opening = list(ShrinkAndImprove().opening(history))
+    tried = {r.steps[0].ratio for r in opening if len(r.steps) == 3}
+    assert max(tried) == 0.6
+    near = pruned(2, 0.7, 0.8)  # which may yet be as good
+    history = History(OBJECTIVES, (first, ended, near), (), budget)
+    opening = list(ShrinkAndImprove().opening(history))
+    assert 0.85 in {r.steps[0].ratio for r in opening if len(r.steps) == 3}
 
 
 def test_the_number_format_that_does_better_is_used_from_there_on():

@@ -27,7 +27,7 @@ def outlook(
         history: with the finished trials.
         trials: of any state.
         spreads: standard deviations of the gain that the guess is optimistic by, on
-            objectives.
+            objectives; of fewer than four gains, as many times the largest.
 
     Source: Domhan, Springenberg, Hutter 2015, IJCAI (extrapolated learning curves; the
     model of the curve here is the study's own gains).
@@ -51,9 +51,9 @@ def outlook(
     return [expected(t) for t in trials]
 
 
-def told(history: History, rung: int) -> bool:
-    """Whether enough trials went on from this rung to the end to tell of others."""
-    return sum(t.ok and len(t.rungs) > rung for t in history.trials) >= ENOUGH
+def told(history: History, rung: int, least: int = ENOUGH) -> bool:
+    """Whether so many trials went on from this rung to the end, and tell of others."""
+    return sum(t.ok and len(t.rungs) > rung for t in history.trials) >= least
 
 
 def _climbs(ended: Sequence[Trial], rung: int, metric: str) -> np.ndarray:
@@ -72,6 +72,7 @@ def _gain(climbs: np.ndarray, quality: float, more: float) -> float:
     if not gains.size:
         return 0.0
     near = gains[np.argsort(np.abs(at - quality), kind="stable")[:ENOUGH]]
-    if more and len(near) > 1:
-        return float(near.mean() + more * near.std(ddof=1))
-    return float(np.median(near))
+    if not more:
+        return float(np.median(near))
+    spread = near.std(ddof=1) if len(near) == ENOUGH else np.abs(near).max()
+    return float(near.mean() + more * spread)

@@ -232,7 +232,7 @@ def _window(history: History, last: Technique) -> tuple[float, float]:
     for (trial, ratio), guess in zip(alike, guesses, strict=True):
         if trial.foreseen:
             low = max(low, ratio)
-        sure = not trial.halted or told(history, len(trial.rungs) - 1)
+        sure = not trial.halted or told(history, len(trial.rungs) - 1, least=1)
         for constraint in history.budget.broken(
             guess if sure else trial.values, base.values
         ):
