@@ -2,13 +2,6 @@
 
 Each slot is a thread with a worker of its own. All that a slot finishes is in the store
 before the slot goes on, so that a kill costs at most the trials under way.
-
-Of the proposals that wait, a slot takes the one whose next step unlocks the most
-(`engine.agenda`). They are claimed only when they start. A long piece of a fixed list
-waits, so that what its recipes share is known from the beginning. A strategy that
-adapts is asked for one more, or for a few where what other slots compute is in the
-way, and anew after each trial: proposals are functions of the history, and those made
-before may be worse than what it would propose now.
 """
 
 from __future__ import annotations
@@ -18,8 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field, replace
-
-import numpy as np
+from functools import cached_property
 
 from paretune import catalog
 from paretune.core.errors import (
@@ -38,12 +30,11 @@ from paretune.core.worker import Worker, WorkFailed
 from paretune.course import Course
 from paretune.engine.queue import Queue
 from paretune.experiment import Experiment
-from paretune.settling import POSSIBLE, Event, Settling
+from paretune.settling import Event, Settling
 from paretune.store.trials import Claim
+from paretune.turns import Turns
 
 BEAT_S = 8.0
-AHEAD = 2  # proposals a worker, of a strategy that adapts
-LISTED = 256  # proposals of one that doesn't
 WAIT_S = 0.5  # until it is looked again whether a trial can be promoted
 
 
@@ -73,7 +64,6 @@ class Search:
     on_event: Event = field(default=lambda kind, facts: None)
     scheduler: Scheduler | None = None
     queue: Queue = field(default_factory=Queue)
-    _late: bool = field(default=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -178,8 +168,8 @@ class Search:
         try:
             while not self._stop.is_set():
                 with self._lock:
-                    stays = self._may_promote()  # before it ends while we look
-                    turn = self._next()
+                    stays = self._turns.may_promote()  # before it ends while we look
+                    turn = self._turns.next()
                     stays = stays or bool(self.queue.waiting)  # others compute for it
                 if turn is None:
                     if not stays:
@@ -190,112 +180,6 @@ class Search:
         except BaseException:
             self.stop()
             raise
-
-    def _next(self) -> tuple[Claim, Recipe] | None:
-        """The next trial and the right to run it.
-
-        Returns:
-            None if there is none now: it is time to end if the queue is empty, else
-            to wait until another slot has moved on.
-        """
-        course, queue = self.course, self.queue
-        if promoted := self._promoted():
-            return promoted
-        if self._full() and not queue.waiting:
-            return None
-        if claim := course.resume():
-            del queue.waiting[-1:]  # it takes the place of one within the limit
-            recipe = catalog.recipe(claim.steps)
-        elif self._time_for_another():
-            chosen = self._chosen()
-            if chosen is None:
-                return None
-            recipe, claim = chosen, course.claim(chosen)
-        else:
-            queue.waiting.clear()
-            if not self._late:  # once, whichever slot comes to it first
-                self._late = True
-                self._tell(
-                    "another trial and the full measurement no longer fit into the "
-                    "time; give more with --budget"
-                )
-            return None
-        course.pending[claim.number] = recipe
-        queue.protect(course.pending.values())
-        return claim, recipe
-
-    def _full(self) -> bool:
-        """Whether the limit leaves no room for another proposal."""
-        taken = self.course.tried + len(self.course.pending) + len(self.queue.waiting)
-        return self.limits.trials is not None and taken >= self.limits.trials
-
-    def _chosen(self) -> Recipe | None:
-        """The proposal that goes next, no longer in the queue.
-
-        Of a strategy that adapts more are asked for only where what others compute
-        is in the way: a proposal costs time, and is dropped when a trial ends.
-        """
-        pending = self.course.pending.values()
-        if not self.strategy.adapts:
-            self._refill(LISTED)
-            return self.queue.take(pending)
-        self._refill(1)
-        chosen = self.queue.take(pending)
-        if chosen is None and self.queue.waiting:
-            self._refill(AHEAD * len(self.workers))
-            chosen = self.queue.take(pending)
-        return chosen
-
-    def _refill(self, ahead: int) -> None:
-        """Asks for proposals until there are so many, or none is left."""
-        course, waiting = self.course, self.queue.waiting
-        while len(waiting) < ahead and not self._full():
-            under_way = len(course.pending) + len(waiting)
-            rng = np.random.default_rng([self.seed, course.tried, under_way])
-            proposed = self.strategy.next(course.history(waiting), rng)
-            if proposed is None:
-                return
-            waiting.append(proposed)
-
-    def _may_promote(self) -> bool:
-        """Whether a trial under way may still come to be halted, and then go on."""
-        if self.scheduler is None or self._late:
-            return False
-        return any(
-            self.scheduler.rungs(n)[0] < 1 for n in tuple(self.course.pending) if n
-        )
-
-    def _promoted(self) -> tuple[Claim, Recipe] | None:
-        """A halted trial that goes on to its next rung, if one deserves it."""
-        if self.scheduler is None:
-            return None
-        number = self.scheduler.promote(self.course.history())
-        if number is None:
-            return None
-        ahead = _to_next(self.course.finished[number], self.scheduler.rungs(number))
-        if not self._time_for_another(ahead):
-            return None
-        claim = self.course.reopen(number)
-        recipe = catalog.recipe(claim.steps)
-        self.course.pending[number] = recipe
-        self.queue.protect(self.course.pending.values())
-        return claim, recipe
-
-    def _time_for_another(self, least_s: float = 0.0) -> bool:
-        """Whether a usual trial, and settling after it, still fit into the time.
-
-        Args:
-            least_s: what is known of how long it will take.
-        """
-        if self.limits.seconds is None:
-            return True
-        ledger = self.experiment.ledger
-        spent = self._costs()["wall_s"] + max(ledger.usual_trial_s, least_s)
-        spent += ledger.arm_s * (len(self.course.pending) + 2)  # this, and the baseline
-        left = self.limits.seconds - spent
-        if ledger.arm_s * self.course.contenders < left:
-            return True
-        return ledger.arm_s * len(self.course.close().likely(POSSIBLE)) < left
 
     def _attempt(self, worker: Worker, claim: Claim, recipe: Recipe) -> None:
         """Runs a claimed trial to its end, again after a crash, and records it."""
@@ -342,20 +226,27 @@ class Search:
             worker, number, recipe, rungs, claim.halted, scheduler.over
         )
 
+    @cached_property
+    def _turns(self) -> Turns:
+        return Turns(
+            self.course,
+            self.strategy,
+            self.scheduler,
+            self.queue,
+            self.limits,
+            self.experiment.ledger,
+            len(self.workers),
+            self.seed,
+            lambda: self._costs()["wall_s"],
+            self._tell,
+        )
+
     @property
     def _settling(self) -> Settling:
         return Settling(self.course, self.experiment, self.workers[0], self.on_event)
 
     def _tell(self, what: str) -> None:
         self.on_event("phase", {"what": what})
-
-
-def _to_next(trial: Trial, rungs: Sequence[float]) -> float:
-    """Seconds that a halted trial will train to its next rung, at its own pace."""
-    reached = trial.rungs[-1]["share"]
-    following = next((r for r in rungs if r > reached), 1.0)
-    so_far = sum(r.get("seconds", 0.0) for r in trial.rungs)
-    return float(so_far * (following - reached) / reached)
 
 
 def _failed(claim: Claim, recipe: Recipe, state: str, why: str) -> Trial:
