@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paretune.automation._outlook import outlook, told
-from paretune.automation.samplers.nsga2 import NSGA2
+from paretune.automation._points import corner, points
 from paretune.automation.samplers.random_search import RandomSearch
+from paretune.automation.samplers.tpe import TPE
 from paretune.automation.subnet import Subnet
 from paretune.automation.supernet import SHARES, Supernet
 from paretune.compression.post_training_quantization import PostTrainingQuantization
@@ -30,6 +31,7 @@ from paretune.learning.fine_tuning import FineTuning
 # them, and a finer step is smaller than the noise of training.
 RATIOS = tuple(round(0.05 * n, 2) for n in range(2, 19))
 LADDER = (0.5, 0.3, 0.7, 0.85, 0.6, 0.8)
+GLOBAL = {"importance": "taylor", "scope": "global"}  # the other way to prune
 WIDTHS = (0.5, 0.75, 0.375, 0.25, 0.625)
 ATTEMPTS = 25  # of each sampler
 OPTIMISM = 2.0  # standard deviations that a halted trial is thought better by
@@ -60,7 +62,7 @@ class ShrinkAndImprove(Strategy):
 
     source: ClassVar[str] = "Menghani 2023, arXiv:2106.08962"
 
-    sampler: Sampler = field(default_factory=NSGA2)
+    sampler: Sampler = field(default_factory=TPE)
     epochs: int = 5
     supernet: bool = False
 
@@ -115,7 +117,8 @@ class ShrinkAndImprove(Strategy):
         """The recipes to begin with, the most telling first.
 
         What came of the first ones shapes the rest: the number format that did better
-        is used from there on, and ratios that can't meet the budget are passed over.
+        is used from there on, and so is the way to choose channels; ratios that can't
+        meet the budget are passed over.
         """
         static, dynamic, half = (
             PostTrainingQuantization(scheme=scheme)
@@ -130,11 +133,13 @@ class ShrinkAndImprove(Strategy):
         for width in WIDTHS if self.supernet else ():
             if low < 1 - width < high:
                 yield Recipe((net, Subnet(width, width, width), short, bits))
-        for ratio in () if self.supernet else LADDER:
-            if low < ratio < high:
-                yield Recipe((StructuredPruning(ratio=ratio), distil, bits))
-        for ratio in _halving(low, high):
-            yield Recipe((StructuredPruning(ratio=ratio), distil, bits))
+        climbed = [r for r in LADDER if low < r < high and not self.supernet]
+        ways: tuple[Mapping[str, Any], ...] = {}, GLOBAL
+        first = [_pruned(r, w, distil, bits) for r in climbed[:1] for w in ways]
+        yield from first
+        way = ways[int(np.argmax([_worth(history, r) for r in first or [Recipe()]]))]
+        for ratio in (*climbed[1:], *_halving(low, high)):
+            yield _pruned(ratio, way, distil, bits)
         yield Recipe((half,))
 
     def _net(self) -> tuple[Supernet, Distillation]:
@@ -161,6 +166,21 @@ def _halving(low: float, high: float) -> list[float]:
     return sorted(inside, key=lambda r: (round(abs(r - middle), 2), -r))[:3]
 
 
+def _pruned(
+    ratio: float, way: Mapping[str, Any], distil: Technique, bits: Technique
+) -> Recipe:
+    return Recipe((StructuredPruning(ratio=ratio, **way), distil, bits))
+
+
+def _worth(history: History, recipe: Recipe) -> float:
+    """What a recipe's trial spans within the budget's limits; 0 if that isn't known."""
+    trial, limits = _tried(history, recipe), corner(history)
+    if trial is None or limits is None:
+        return 0.0
+    (figures,) = points(outlook(history, [trial]), history)
+    return float(np.maximum(limits - figures, 0.0).prod())
+
+
 def _any(options: tuple[Any, ...]) -> Any:
     """A domain in the place of a value."""
     return Choice(options)
@@ -179,7 +199,7 @@ def _exhausted(recipe: Recipe, history: History) -> bool:
 
 def _better(history: History, one: Technique, other: Technique) -> bool:
     """Whether `one` alone did better than `other` alone, on most of the axes."""
-    first, second = (_tried(history, technique) for technique in (one, other))
+    first, second = (_tried(history, Recipe((bits,))) for bits in (one, other))
     if first is None or second is None or not first.ok:
         return False
     if not second.ok:
@@ -194,8 +214,8 @@ def _better(history: History, one: Technique, other: Technique) -> bool:
     return wins > 0
 
 
-def _tried(history: History, technique: Technique) -> Trial | None:
-    steps = (technique.to_json(),)
+def _tried(history: History, recipe: Recipe) -> Trial | None:
+    steps = tuple(recipe.to_json())
     return next((t for t in history.trials if tuple(t.steps) == steps), None)
 
 

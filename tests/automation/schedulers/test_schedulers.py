@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.automation._points import nondominated
 from paretune.automation.schedulers._halving import ladder
-from paretune.automation.schedulers._points import nondominated
 from paretune.automation.schedulers._promise import Promise
 from paretune.automation.schedulers.full_length import FullLength
 from paretune.automation.schedulers.hyperband import Hyperband

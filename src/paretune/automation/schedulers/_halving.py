@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from paretune.automation._outlook import ENOUGH, outlook
-from paretune.automation.schedulers._points import nondominated, points
+from paretune.automation._points import nondominated, points
 from paretune.automation.schedulers._promise import Promise
 from paretune.core.recipe import SHORT
 from paretune.core.strategy import History

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from paretune.automation._outlook import outlook, told
-from paretune.automation.schedulers._points import WORST, corner, nondominated, points
+from paretune.automation._points import WORST, corner, nondominated, points
 from paretune.core.budget import FOOTPRINT
 from paretune.core.strategy import History
 from paretune.core.trial import Trial
