@@ -56,7 +56,7 @@ def _unopened() -> Any:
     return patch.object(ShrinkAndImprove, "opening", lambda *_: iter(()))
 
 
-WHOLE: dict[str, Any] = {"scheduler": "successive_halving", "sampler": "tpe"}
+WHOLE: dict[str, Any] = {"scheduler": "successive_halving", "sampler": "nsga2"}
 VARIANTS = {
     "ours": Variant(WHOLE),
     "no sharing": Variant(WHOLE, (_forgetful,)),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from paretune import catalog
 from paretune.automation._points import corner, points
+from paretune.automation.samplers.nsga2 import NSGA2
 from paretune.automation.samplers.random_search import RandomSearch
-from paretune.automation.samplers.tpe import TPE
 from paretune.core.budget import Budget
 from paretune.core.recipe import canonical
 from paretune.core.strategy import History, Objective, Sampler
@@ -263,7 +263,7 @@ def test_importing_it_loads_no_framework():
         "'optuna', 'torch_pruning'}; sys.exit(bool(heavy & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert isinstance(ShrinkAndImprove().sampler, TPE)
+    assert isinstance(ShrinkAndImprove().sampler, NSGA2)
 
 
 def test_with_a_supernet_the_ladder_climbs_on_nets_out_of_one_training():

@@ -12,8 +12,8 @@ import numpy as np
 
 from paretune.automation._outlook import outlook, told
 from paretune.automation._points import corner, points
+from paretune.automation.samplers.nsga2 import NSGA2
 from paretune.automation.samplers.random_search import RandomSearch
-from paretune.automation.samplers.tpe import TPE
 from paretune.automation.subnet import Subnet
 from paretune.automation.supernet import SHARES, Supernet
 from paretune.compression.post_training_quantization import PostTrainingQuantization
@@ -62,7 +62,7 @@ class ShrinkAndImprove(Strategy):
 
     source: ClassVar[str] = "Menghani 2023, arXiv:2106.08962"
 
-    sampler: Sampler = field(default_factory=TPE)
+    sampler: Sampler = field(default_factory=NSGA2)
     epochs: int = 5
     supernet: bool = False
 
