@@ -6,15 +6,20 @@ from bench._results import Results
 from bench.techniques._deck import Deck, lost, note, shortened
 
 RECIPE = [
-    {"technique": "structured_pruning", "ratio": 0.3},
-    {"technique": "distillation", "epochs": 6, "learning_rate": 2e-3},
+    {
+        "technique": "data_augmentation",
+        "flip": 0.5,
+        "shift": 0.05,
+        "operations": 0,
+        "erase": 0.0,
+    },
     {
         "technique": "gradual_pruning",
-        "sparsity": 0.7,
-        "epochs": 5,
+        "sparsity": 0.88,
+        "epochs": 8,
         "learning_rate": 2e-3,
     },
-    {"technique": "distillation", "epochs": 16, "learning_rate": 2e-3},
+    {"technique": "distillation", "epochs": 30, "learning_rate": 2e-3, "weight": 0.9},
     {"technique": "weight_clustering", "clusters": 16},
     {"technique": "codebook_tuning", "epochs": 4, "learning_rate": 5e-4},
     {"technique": "entropy_coding"},

@@ -7,8 +7,8 @@ import numpy as np
 from bench._results import Results
 from bench.techniques._deck import Deck, against, note
 
-PRUNED = {"technique": "structured_pruning", "ratio": 0.65}
-EPOCHS, RATE, SEEDS = 15, 3e-3, (0, 1, 2)
+PRUNED = {"technique": "structured_pruning", "ratio": 0.67}
+EPOCHS, RATE, WEIGHT, SEEDS = 15, 3e-3, 0.9, (0, 1, 2)
 
 
 def run(results: Results, quick: bool) -> None:
@@ -36,6 +36,7 @@ def run(results: Results, quick: bool) -> None:
                         "epochs": epochs,
                         "learning_rate": RATE,
                         "start": "fresh",
+                        "weight": WEIGHT,
                     },
                 ],
             },

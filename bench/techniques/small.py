@@ -6,15 +6,25 @@ from bench._results import Results
 from bench.techniques._deck import Deck, lost, note, shortened
 
 INT8 = {"technique": "post_training_quantization"}
+PRUNING = {
+    "technique": "structured_pruning",
+    "scope": "global",
+    "importance": "taylor",
+}
 RECIPES = {
     "fashion": [
-        {"technique": "structured_pruning", "ratio": 0.6, "importance": "taylor"},
-        {"technique": "distillation", "epochs": 20, "learning_rate": 3e-3},
+        {**PRUNING, "ratio": 0.58, "round_to": 4},
+        {"technique": "distillation", "epochs": 30, "learning_rate": 3e-3},
         INT8,
     ],
     "cifar10": [
-        {"technique": "structured_pruning", "ratio": 0.6, "importance": "taylor"},
-        {"technique": "distillation", "epochs": 20, "learning_rate": 3e-3},
+        {**PRUNING, "ratio": 0.59},
+        {
+            "technique": "distillation",
+            "epochs": 20,
+            "learning_rate": 2e-3,
+            "weight": 0.9,
+        },
         INT8,
     ],
 }
